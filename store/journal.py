@@ -57,6 +57,9 @@ class Kind(IntEnum):
     GAP = 4
 
 
+KINDS = tuple(Kind)
+
+
 class Position(NamedTuple):
     """A place between two frames of one boot: segment number and byte offset in it."""
 
@@ -438,7 +441,7 @@ def _frames(block: bytes, final: bool) -> Iterator[tuple[Kind | None, int, int, 
     while at < size:
         end = _frame_end(block, at)
         if end > 0:
-            yield Kind(block[at + 2]), at + HEADER.size, end, end
+            yield KINDS[block[at + 2]], at + HEADER.size, end, end
             at = end
         elif end == 0 and not final:
             return
@@ -475,7 +478,7 @@ def _resync(block: bytes, at: int, final: bool) -> int:
 def _build(kind: type[Any], names: tuple[str, ...], values: list[Any]) -> Any:
     """A Call or Reading from a frame of this or another version: unknown names are dropped, missing ones default."""
     known = CALL_FIELDS if kind is Call else READING_FIELDS
-    pairs = dict(zip(names, values, strict=True))
-    if names != known:
-        pairs = {name: value for name, value in pairs.items() if name in known}
-    return kind(**pairs)
+    if names == known:
+        return kind(*values)
+    pairs = zip(names, values, strict=True)
+    return kind(**{name: value for name, value in pairs if name in known})

@@ -7,7 +7,8 @@ Units: times `*_at` are integer microseconds since 1970 UTC, durations `*_us` in
 clock, money `*_nusd` integer nano-dollars, sizes bytes. `None` always means *not known*, never zero.
 
 The classes are slotted but not frozen: a frozen dataclass of this size costs 9 µs to make against 2 µs, on the path
-of every call. By convention nobody changes one after handing it over.
+of every call. By convention nobody changes one after handing it over. Code names the fields; only the journal builds
+them by position (2.5 µs against 9 µs).
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class CostSource(StrEnum):
     """No price is known; the cost is NULL, not 0."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Call:
     """Who calls, when and where to. Known before the first upstream byte; the payload of an INTENT frame."""
 
@@ -104,7 +105,7 @@ class Call:
     """From `traceparent`."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Reading:
     """What passed: the meter's whole result, and the payload beside `Call` in an OUTCOME frame."""
 
