@@ -8,13 +8,16 @@ names the key, where it stands and the nearest right one, and never quotes a sec
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -55,6 +58,9 @@ PREFIX = "WEIR_"
 # (kubernetes.io/docs/concepts/services-networking/service, "Environment variables").
 _SERVICE_LINK = re.compile(r"WEIR_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
+_ABSENT = object()
+_TYPE_NAMES = {str: "text", int: "number", float: "number", bool: "true | false", Path: "path", Decimal: "dollars"}
+_TYPE_NAMES |= {SecretStr: "secret", date: "date"}
 
 
 class ConfigError(Exception):
@@ -83,20 +89,28 @@ class _Layer:
     values: dict[str, Any]
 
     def place(self, path: Sequence[str | int]) -> str:
-        if self.source == PREFIX:
-            return f"environment variable {PREFIX}{'__'.join(str(part) for part in path).upper()}"
-        return self.source
+        """Where the value of the path stands: a file, or the variable that holds it."""
+        if self.source != PREFIX:
+            return self.source
+        names = list(itertools.takewhile(lambda part: isinstance(part, str), path))
+        below = "__*" if isinstance(_value(self.values, names), dict) else ""
+        return f"environment variable {PREFIX}{'__'.join(map(str, names)).upper()}{below}"
 
-    def holds(self, path: Sequence[str | int]) -> bool:
-        value: Any = self.values
-        for part in path:
-            if isinstance(value, dict) and part in value:
-                value = value[part]
-            elif isinstance(value, list | tuple) and isinstance(part, int) and part < len(value):
-                value = value[part]
-            else:
-                return False
-        return True
+
+def _value(values: Any, path: Sequence[str | int]) -> Any:
+    """The value at a path, `_ABSENT` where there is none."""
+    for part in path:
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            return _ABSENT
+    return values
+
+
+def _place(path: Sequence[str | int], layers: Sequence[_Layer]) -> str:
+    """` (where)` for a message: the highest layer that says something at the path."""
+    found = next((layer for layer in reversed(layers) if _value(layer.values, path) is not _ABSENT), None)
+    return f" ({found.place(path)})" if found else ""
 
 
 def load_settings(
@@ -104,7 +118,7 @@ def load_settings(
 ) -> Settings:
     """The effective settings. `flags` are dotted keys (`{"proxy.port": 80}`); None means not given.
 
-    Raises ConfigError for a missing `config`, an unknown key or a wrong value. `WEIR_CONFIG` names a file as `config` does.
+    Raises ConfigError for a missing `config`, an unknown key or a wrong value. `WEIR_CONFIG` names a file too.
     """
     env = os.environ if env is None else env
     named = config or (Path(env["WEIR_CONFIG"]) if env.get("WEIR_CONFIG") else None)
@@ -131,7 +145,7 @@ def _keys(model: type[BaseModel], prefix: str) -> Iterator[Key]:
     for name, field in model.model_fields.items():
         table = _table(field)
         if table is None:
-            yield Key(prefix + name, _type_name(field), _default(field), field.description or "")
+            yield Key(prefix + name, _type_name(field.annotation), _default(field), field.description or "")
         else:
             yield from _keys(table[0], f"{prefix}{name}{table[1]}.")
 
@@ -147,20 +161,26 @@ def _table(field: FieldInfo) -> tuple[type[BaseModel], str] | None:
     return models[0], ".NAME" if issubclass(models[0], UpstreamSettings) else "[]"
 
 
-def _type_name(field: FieldInfo) -> str:
-    text = str(getattr(field.annotation, "__name__", field.annotation))
-    if get_args(field.annotation):
-        text = str(field.annotation)
-    text = re.sub(r"(typing|pathlib|decimal|datetime|pydantic\.types)\.", "", text)
-    literal = re.fullmatch(r"Literal\[(.*)\]", text)
-    return literal[1].replace("'", "").replace(", ", " | ") if literal else text.replace("SecretStr", "secret")
+def _type_name(annotation: Any) -> str:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_name(args[0])
+    if origin is Literal:
+        return " | ".join(args)
+    if origin is dict:
+        return "table"
+    if args:
+        return " | ".join(_type_name(arg) for arg in args if arg is not type(None))
+    return _TYPE_NAMES.get(annotation, str(annotation.__name__))
 
 
 def _default(field: FieldInfo) -> str:
-    value = field.get_default(call_default_factory=True)  # type: ignore[call-arg]  # no factory of ours takes data
+    value = field.get_default(call_default_factory=True)
     if value is PydanticUndefined:
         return "(required)"
-    return "" if value is None or isinstance(value, SecretStr) else str(value)
+    if value in (None, {}, ()) or isinstance(value, SecretStr):
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _read_file(named: Path | None) -> dict[str, Any]:
@@ -170,7 +190,7 @@ def _read_file(named: Path | None) -> dict[str, Any]:
     except FileNotFoundError:
         if named is None:
             return {}
-        raise ConfigError(f"no configuration file {path}", "give --config an existing TOML file, or leave it out") from None
+        raise ConfigError(f"no configuration file {path}", "name an existing TOML file, or leave it out") from None
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}", "is it a file that this user may read?") from None
     except UnicodeDecodeError:
@@ -198,7 +218,7 @@ def _explode(variables: Mapping[str, str]) -> dict[str, Any]:
     # Imported here: it costs 0.4 s, and the processes that get their settings on a pipe never need it.
     from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError
 
-    class Environment(Settings, BaseSettings):
+    class Environment(Settings, BaseSettings):  # type: ignore[misc]  # two shapes of model_config, both dicts
         """The keys of Settings, in the shape that pydantic-settings reads an environment for."""
 
     source = EnvSettingsSource(Environment, env_prefix=PREFIX, env_nested_delimiter="__")
@@ -245,22 +265,23 @@ def _validated(layers: Sequence[_Layer]) -> Settings:
 def _explain(detail: ErrorDetails, layers: Sequence[_Layer]) -> tuple[str, str]:
     """One fault in words: (what is wrong and where, what to do)."""
     path = detail["loc"]
-    layer = next((layer for layer in reversed(layers) if layer.holds(path)), None)
-    place = f" ({layer.place(path)})" if layer else ""
+    place = _place(path, layers)
     name = _dotted(path)
     if detail["type"] == "extra_forbidden":
         return f"unknown key {name}{place}", _nearest(name, _names_beside(path))
     if detail["type"] == "missing":
         return _missing(path, name)
+    if detail["type"] == "model_type":  # what was written instead may be a secret
+        return f"{name}: must be a table{place}", f"write [{name}] and its keys below, one a line"
     reason = detail["msg"].removeprefix("Value error, ")
     shown = _shown(name, detail["input"])
-    return f"{name}{shown}: {reason}{place}" if name else f"{reason}{place}", ""
+    return f"{name}{shown}: {reason}{place}", ""
 
 
 def _missing(path: Sequence[str | int], name: str) -> tuple[str, str]:
     if path[0] == "upstreams" and path[-1] == "base_url":
-        hint = _nearest(str(path[1]), list(catalogue()), otherwise=f'add base_url = "https://…" to [upstreams.{path[1]}]')
-        return f"{name} is missing: {path[1]} is not an upstream of the catalogue", hint
+        add = f'add base_url = "https://…" to [upstreams.{path[1]}]'
+        return f"{name} is missing: {path[1]} is not in the catalogue", _nearest(str(path[1]), list(catalogue()), add)
     return f"{name} is missing", ""
 
 
@@ -304,8 +325,8 @@ def _checked(settings: Settings, layers: Sequence[_Layer]) -> Settings:
     ]
     for path, name in uses:
         if name not in known and not (name == "*" and path[0] == "prices"):
-            place = next((f" ({layer.place(path)})" for layer in reversed(layers) if layer.holds(path)), "")
-            raise ConfigError(f"{_dotted(path)} = {name!r} is no upstream{place}", _nearest(name, known, "see `weir config`"))
+            message = f"{_dotted(path)} = {name!r} is no upstream{_place(path, layers)}"
+            raise ConfigError(message, _nearest(name, known, "`weir config` lists the upstreams"))
     for name, upstream in settings.upstreams.items():
         if upstream.verify_tls_ca is not None and not upstream.verify_tls_ca.is_file():
             raise ConfigError(f"upstreams.{name}.verify_tls_ca: no file {upstream.verify_tls_ca}", "give a PEM file")

@@ -37,7 +37,7 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 _REVEAL = {"reveal": True}
-_PASSWORD = re.compile(r"(//[^:/@\s]*:)[^/\s]*@")
+_PASSWORD = re.compile(r"(//[^:/\s]*:)\S*@")
 _PASSWORD_QUERY = re.compile(r"([?&](?:password|sslpassword)=)[^&\s]*", re.IGNORECASE)
 _POSTGRES = re.compile(r"^postgres(ql)?(\+psycopg)?://")
 
@@ -92,8 +92,7 @@ class AdminSettings(_Section):
     def _guarded(self) -> AdminSettings:
         if not is_loopback(self.host) and not self.token.get_secret_value():
             raise ValueError(
-                f"admin.host {self.host} can be reached from other machines, so admin.token must be set "
-                "(or keep admin.host at 127.0.0.1)"
+                f"host {self.host} can be reached from other machines, so token must be set (or host be 127.0.0.1)"
             )
         return self
 
