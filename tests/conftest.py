@@ -1,0 +1,9 @@
+"""What every test shares: the fixtures in tests/plugins/, one file per real thing (a database, a provider, a weir)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PLUGINS = Path(__file__).parent / "plugins"
+
+pytest_plugins = [f"tests.plugins.{path.stem}" for path in sorted(PLUGINS.glob("*.py"))]
