@@ -8,12 +8,16 @@ header. Sources: RFC 9112 sections 3.2, 6.1, 6.3; RFC 3986 section 3.3; the 65 h
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import NamedTuple
+
+import orjson
 
 METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"))
 MAX_TARGET = 8 << 10
 """Bytes of path and query. Gemini and Bedrock put model names in the path; 8 KiB is nginx's and Apache's default."""
 
+_PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _PATH = re.compile(rb"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")
 _QUERY = re.compile(rb"[\x21\x22\x24-\x7e]*")
@@ -78,6 +82,24 @@ def check_headers(version: str, headers: list[tuple[bytes, bytes]], max_body: in
 def too_large(max_body: int) -> Refusal:
     """The refusal of a body above `proxy.max_request_bytes`."""
     return Refusal(413, "body_too_large", f"the request body is larger than proxy.max_request_bytes = {max_body}")
+
+
+def answer(refusal: Refusal, call_id: bytes, *, head_only: bool = False) -> bytes:
+    """The whole answer that weir gives by itself, in its one error shape; it always ends the connection."""
+    body = orjson.dumps({"error": {"type": f"weir_{refusal.reason}", "message": refusal.message}})
+    retry = b"retry-after: 1\r\n" if refusal.status == 503 else b""
+    return (
+        b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b"
+        b"x-weir-error: %b\r\nx-weir-call-id: %b\r\nconnection: close\r\n\r\n%b"
+    ) % (
+        refusal.status,
+        _PHRASES.get(refusal.status, b"Error"),
+        len(body),
+        retry,
+        refusal.reason.encode("ascii"),
+        call_id,
+        b"" if head_only else body,
+    )
 
 
 def _framing_headers(headers: list[tuple[bytes, bytes]]) -> tuple[list[bytes], list[bytes], list[bytes], bool]:

@@ -1,0 +1,341 @@
+"""One call carried through: the only place where bytes, clock and meter meet.
+
+An exchange sits between a `Downstream` (the client's connection, or a caller in this process) and one upstream
+connection. Everything happens in callbacks on the event loop: no task, no queue and no copy per call. For each piece of
+the answer the order is fixed: first send, then feed the meter, so that nothing in the meter can hold the water up.
+Every exchange ends exactly once, in `_finish`, with one Outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from proxy import chunked
+from proxy.gate import Refusal, too_large
+from proxy.headers import Headers, find
+from proxy.meter import Meter
+from proxy.route import UpstreamRoute
+from proxy.upstream import ConnectFailed, Pool, UpstreamConnection
+from store.record import Call, Outcome, Reading
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING = 256 << 10
+"""Request bytes held while the connection to the upstream is being made; more stops reading from the client."""
+INLINE_JSON = 256 << 10
+"""Largest request body that is parsed on the event loop: 0.4 ms; larger ones go to a thread."""
+
+_REASONS = {
+    "connect_timeout": "no connection within proxy.connect_timeout",
+    "dns": "its host name does not resolve",
+    "refused": "it refuses connections",
+    "unreachable": "it cannot be reached",
+    "tls": "the TLS handshake failed (certificate not trusted, or no TLS there)",
+    "bad_answer": "its answer is not HTTP/1.1",
+    "closed_before_answer": "it closed the connection without answering",
+    "connection_closed": "it closed the connection within its answer's head",
+    "first_byte_timeout": "no answer within proxy.first_byte_timeout",
+}
+
+
+class Downstream(Protocol):
+    """Where the answer goes. Calls come in the order head, chunk…, end; `abort` or `refuse` may come instead."""
+
+    def head(self, status: int, reason: bytes, headers: Headers, call_id: str, *, until_close: bool) -> None:
+        """The answer's head. `until_close`: the body ends with the connection."""
+
+    def chunk(self, raw: bytes, payload: bytes) -> None:
+        """Body bytes: `raw` in the framing that the head announced, `payload` the content alone."""
+
+    def end(self) -> None:
+        """The answer is whole."""
+
+    def abort(self) -> None:
+        """The answer will not become whole, and the receiver must be able to tell."""
+
+    def refuse(self, refusal: Refusal, call_id: str) -> None:
+        """weir's own error answer; only when no head was sent."""
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on reading the request's body."""
+
+
+@dataclass(slots=True)
+class Line:
+    """What the exchanges of one worker share."""
+
+    pool: Pool
+    clock: Callable[[], float]
+    finished: Callable[[Exchange, Reading], None]
+    """Takes the result: journals it, and estimates first where usage is missing."""
+    in_thread: Callable[[Callable[[], None]], asyncio.Future[None]]
+    max_request_bytes: int
+    meter_request_bytes: int
+    first_byte_timeout: float
+    body_timeout: float
+    idle_timeout: float
+
+
+class _Phase(IntEnum):
+    CONNECTING = 0
+    ASKED = 1
+    ANSWERING = 2
+    DONE = 3
+
+
+class Exchange:
+    """Carries one call. `begin` starts it; the listener then calls `body`, `body_end`, `blocked`, `client_gone`."""
+
+    __slots__ = (
+        "_chunked", "_connection", "_copy", "_copy_bytes", "_downstream", "_finishing", "_head", "_head_only", "_key",
+        "_line", "_parsing", "_phase", "_request_done", "_route", "_task", "_truncated", "_waiting", "_waiting_bytes",
+        "call", "estimate_mode", "last_at", "meter", "overhead", "paused", "progress_at", "received_at", "request_bytes",
+        "request_headers",
+    )  # fmt: skip
+
+    def __init__(self, line: Line, call: Call, meter: Meter, downstream: Downstream, received_at: float) -> None:
+        self.call = call
+        self.meter = meter
+        self.received_at = self.last_at = self.progress_at = received_at
+        self.overhead: float | None = None
+        self.paused = False
+        self.estimate_mode = "chat"
+        self.request_bytes = 0
+        self.request_headers: Headers = []
+        self._line = line
+        self._downstream = downstream
+        self._connection: UpstreamConnection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._phase = _Phase.CONNECTING
+        self._request_done = False
+        self._chunked = False
+        self._head_only = False
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._copy: list[bytes] = []
+        self._copy_bytes = 0
+        self._truncated = False
+        self._parsing: asyncio.Future[None] | None = None
+        self._finishing = False
+
+    def begin(self, route: UpstreamRoute, head: bytes, *, chunked_body: bool, head_only: bool) -> None:
+        """Sends the head, and what `body` has given so far, as soon as there is a connection."""
+        self._chunked = chunked_body
+        self._head_only = head_only
+        self._waiting.insert(0, head)
+        key = (route.name, self.call.key_id)
+        connection = self._line.pool.take(key)
+        if connection is not None:
+            self._send_first(connection)
+        else:
+            self._task = asyncio.get_running_loop().create_task(self._connect(route, key))
+
+    # -- from the client
+
+    def body(self, data: bytes) -> None:
+        """Request body: any bytes of it, or one whole HTTP chunk where the request is chunked."""
+        if self._phase is _Phase.DONE:
+            return
+        self.request_bytes += len(data)
+        self.last_at = self._line.clock()
+        if self.request_bytes > self._line.max_request_bytes:
+            self._refuse(too_large(self._line.max_request_bytes), Outcome.REJECTED)
+            return
+        self._keep_copy(data)
+        framed = chunked.encode(data) if self._chunked else data
+        if self._connection is not None:
+            self._connection.send([framed])
+        else:
+            self._waiting.append(framed)
+            self._waiting_bytes += len(framed)
+            if self._waiting_bytes > MAX_WAITING:
+                self._downstream.pause(True)
+
+    def body_end(self) -> None:
+        """The request is whole."""
+        if self._phase is _Phase.DONE:
+            return
+        self._request_done = True
+        if self._chunked:
+            if self._connection is not None:
+                self._connection.send([b"0\r\n\r\n"])
+            else:
+                self._waiting.append(b"0\r\n\r\n")
+        if self._connection is not None:
+            self._request_sent()
+
+    def blocked(self, blocked: bool) -> None:
+        """The client takes the answer slower than it comes: back-pressure to the upstream."""
+        self.paused = blocked
+        self.last_at = self._line.clock()
+        if self._connection is not None:
+            self._connection.pause(blocked)
+
+    def client_gone(self) -> None:
+        """The client has closed its connection: so does the upstream's, at once."""
+        self._finish(Outcome.CLIENT_CLOSED, "client_closed")
+
+    def shut_down(self) -> None:
+        """The worker stops and cannot wait any longer."""
+        if self._phase is not _Phase.DONE:
+            self._downstream.abort()
+            self._finish(Outcome.INTERRUPTED, "shutdown")
+
+    def check_deadline(self, now: float) -> None:
+        """Ends a call that has been silent for longer than its phase allows. Called a few times a second."""
+        silent = now - self.last_at
+        if self._phase is _Phase.ANSWERING:
+            if silent > self._line.idle_timeout and not self.paused:
+                self._fail(Outcome.TIMEOUT, "idle_timeout")
+        elif not self._request_done:
+            if silent > self._line.body_timeout and self._phase is _Phase.ASKED:
+                self._refuse(Refusal(408, "body_timeout", "the request body stopped arriving"), Outcome.TIMEOUT)
+        elif silent > self._line.first_byte_timeout and self._phase is _Phase.ASKED:
+            self._fail(Outcome.TIMEOUT, "first_byte_timeout")
+
+    @property
+    def answering(self) -> bool:
+        """Whether the answer's head has passed and its body has not ended."""
+        return self._phase is _Phase.ANSWERING
+
+    # -- from the upstream (proxy.upstream.Carrier)
+
+    def upstream_head(self, status: int, reason: bytes, headers: Headers, until_close: bool) -> None:
+        """Passes the head on, then shows it to the meter."""
+        at = self.last_at = self._line.clock()
+        self._phase = _Phase.ANSWERING
+        self._downstream.head(status, reason, headers, self.call.call_id, until_close=until_close)
+        try:
+            self.meter.response(status, headers, at=at)
+        except Exception:
+            log.exception("meter failed on an answer's head call_id=%s", self.call.call_id)
+
+    def upstream_data(self, raw: bytes, payload: bytes, chunks: int) -> None:
+        """Passes body bytes on, then shows them to the meter."""
+        at = self.last_at = self._line.clock()
+        self._downstream.chunk(raw, payload)
+        try:
+            self.meter.feed(payload, at=at, chunks=chunks)
+        except Exception:
+            log.exception("meter failed call_id=%s", self.call.call_id)
+
+    def upstream_end(self) -> None:
+        """The answer is whole."""
+        self._connection = None
+        self._downstream.end()
+        self._finish(Outcome.OK, None)
+
+    def upstream_failed(self, outcome: Outcome, reason: str) -> None:
+        """The answer broke off, or never came."""
+        self._connection = None
+        self._fail(outcome, reason)
+
+    def upstream_blocked(self, blocked: bool) -> None:
+        """The upstream takes the request slower than it comes: back-pressure to the client."""
+        self._downstream.pause(blocked)
+
+    # -- inside
+
+    async def _connect(self, route: UpstreamRoute, key: tuple[str, str]) -> None:
+        try:
+            connection = await self._line.pool.connect(route, key)
+        except ConnectFailed as failure:
+            self._task = None
+            self._fail(failure.outcome, failure.reason)
+            return
+        self._task = None
+        if self._phase is _Phase.DONE:
+            connection.abort()
+            return
+        self._send_first(connection)
+
+    def _send_first(self, connection: UpstreamConnection) -> None:
+        self._connection = connection
+        self._phase = _Phase.ASKED
+        parts, self._waiting = self._waiting, []
+        connection.begin(self, parts, head_only=self._head_only)
+        self.last_at = self._line.clock()
+        self.overhead = self.last_at - self.received_at
+        if self._waiting_bytes > MAX_WAITING:
+            self._downstream.pause(False)
+        if self.paused:
+            connection.pause(True)
+        if self._request_done:
+            self._request_sent()
+
+    def _request_sent(self) -> None:
+        assert self._connection is not None
+        self._connection.request_complete()
+        self._meter_request()
+
+    def _keep_copy(self, data: bytes) -> None:
+        if self._copy_bytes + len(data) <= self._line.meter_request_bytes:
+            self._copy.append(data)
+            self._copy_bytes += len(data)
+        else:
+            self._truncated = True
+
+    def _meter_request(self) -> None:
+        """Shows the meter its copy of the request, after it has been sent; a large one in a thread."""
+        copy, self._copy = self._copy, []
+        body = copy[0] if len(copy) == 1 else b"".join(copy)
+        if len(body) <= INLINE_JSON:
+            self._read_request(body)
+        else:
+            self._parsing = self._line.in_thread(lambda: self._read_request(body))
+
+    def _read_request(self, body: bytes) -> None:
+        content_type = find(self.request_headers, b"content-type").decode("latin-1")
+        coding = find(self.request_headers, b"content-encoding").decode("latin-1")
+        try:
+            self.meter.request(body, content_type=content_type, content_encoding=coding, truncated=self._truncated)
+        except Exception:
+            log.exception("meter failed on a request call_id=%s", self.call.call_id)
+
+    def _refuse(self, refusal: Refusal, outcome: Outcome) -> None:
+        if self._phase is _Phase.ANSWERING:
+            self._downstream.abort()
+        else:
+            self._downstream.refuse(refusal, self.call.call_id)
+        self._finish(outcome, refusal.reason)
+
+    def _fail(self, outcome: Outcome, reason: str) -> None:
+        status = 504 if outcome is Outcome.TIMEOUT else 502
+        what = _REASONS.get(reason, reason)
+        self._refuse(Refusal(status, reason, f"upstream {self.call.upstream!r} gave no answer: {what}"), outcome)
+
+    def _finish(self, outcome: Outcome, error: str | None) -> None:
+        if self._phase is _Phase.DONE:
+            return
+        self._phase = _Phase.DONE
+        if self._task is not None:
+            self._task.cancel()
+        if self._connection is not None:
+            self._connection.abort()
+            self._connection = None
+        at = self._line.clock()
+        if not self._request_done and self._copy:
+            self._truncated = True
+            self._meter_request()
+        if self._parsing is not None and not self._parsing.done():
+            self._parsing.add_done_callback(lambda _: self._conclude(outcome, error, at))
+        else:
+            self._conclude(outcome, error, at)
+
+    def _conclude(self, outcome: Outcome, error: str | None, at: float) -> None:
+        try:
+            reading = self.meter.finish(outcome, at=at)
+        except Exception:
+            log.exception("meter failed at the end call_id=%s", self.call.call_id)
+            reading = Reading(outcome=outcome, meter_fault="meter_failed")
+        reading.request_bytes = self.request_bytes
+        if self.overhead is not None:
+            reading.overhead_us = round(self.overhead * 1e6)
+        if error is not None and reading.outcome == outcome:
+            reading.error_type = error
+        self._line.finished(self, reading)

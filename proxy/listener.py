@@ -1,0 +1,384 @@
+"""The client's side of a call: uvicorn's httptools protocol made strict, with proxied calls handed straight to an exchange.
+
+uvicorn parses, accepts and shuts down; this class adds what neither of its parsers has (a limit on a head's bytes and
+time, trailers that stay out of the headers) and keeps HTTP chunk boundaries of uploads. Requests for weir itself go to
+the ASGI application, all others to the `DataPlane` without an ASGI round trip, which would halve the speed.
+
+Requests of one connection are answered in order: a pipelined one waits, unread as far as possible, for its turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from proxy.dataplane import DataPlane, Request
+from proxy.gate import Refusal, answer
+from proxy.headers import Headers, find, response_head
+
+if TYPE_CHECKING:
+    from proxy.exchange import Exchange
+
+MAX_CHUNK = 4 << 20
+"""Largest HTTP chunk of an upload that keeps its boundaries; llhttp tells a chunk's end, not its size, so it is held."""
+KEEP_ALIVE = 75.0
+"""Seconds that an idle client connection stays open (nginx's default; uvicorn's 5 s costs re-connects)."""
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class _Turn(Request):
+    """A request and what serves it. At most one per connection has begun and not ended."""
+
+    __slots__ = ("chunked", "cycle", "exchange", "head_done", "keep_alive", "refusal", "until_close")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head_done = False
+        self.keep_alive = True
+        self.chunked = False
+        self.until_close = False
+        self.refusal: Refusal | None = None
+        self.exchange: Exchange | None = None
+        self.cycle: RequestResponseCycle | None = None
+
+
+class Listener(HttpToolsProtocol):
+    """One client connection. `bind` gives a class with the data plane set, as uvicorn makes its protocols itself."""
+
+    plane: DataPlane
+
+    @classmethod
+    def bind(cls, plane: DataPlane) -> type[Listener]:
+        """A subclass for one worker."""
+        return type("BoundListener", (cls,), {"plane": plane})
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.parser = httptools.HttpRequestParser(self)  # without uvicorn's leniency for data after "close"
+        self._turn: _Turn | None = None  # the request being parsed
+        self._serving: _Turn | None = None  # the request being answered
+        self._queue: deque[_Turn] = deque()
+        self._pumping = False
+        self._closing = False
+        self._head_bytes = 0
+        self._chunk: list[bytes] = []
+        self._chunk_bytes = 0
+        self._held_back = False
+        self._last_at = self.plane.clock()
+
+    # -- asyncio.Protocol
+
+    def data_received(self, data: bytes) -> None:
+        """Parses, then starts what can be started: by then a small request is whole."""
+        if self._closing:
+            return
+        self._last_at = self.plane.clock()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._closing = True
+        except httptools.HttpParserError:
+            self._bad_request()
+        if self._turn is not None and not self._turn.head_done:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.plane.max_head_bytes:
+                self._break_off(self._too_large())
+        self._pump()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone: so is what it asked for."""
+        self._closing = True
+        super().connection_lost(exc)
+        self._queue.clear()
+        if self._serving is not None and self._serving.exchange is not None:
+            self._serving.exchange.client_gone()
+        self._serving = None
+
+    def pause_writing(self) -> None:
+        """The client reads slowly."""
+        super().pause_writing()
+        if self._serving is not None and self._serving.exchange is not None:
+            self._serving.exchange.blocked(True)
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        super().resume_writing()
+        if self._serving is not None and self._serving.exchange is not None:
+            self._serving.exchange.blocked(False)
+
+    # -- httptools callbacks
+
+    def on_message_begin(self) -> None:
+        """A new request begins."""
+        self._turn = _Turn()
+        self._head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request target."""
+        if self._turn is not None:
+            self._turn.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header as sent; a trailer after the body is dropped, as it must never pass for a header."""
+        if self._turn is not None and not self._turn.head_done:
+            self._turn.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: note the time, and let it wait for its turn."""
+        turn = self._turn
+        if turn is None:
+            return
+        turn.head_done = True
+        turn.at = self._last_at
+        turn.started_at = time.time_ns() // 1000
+        turn.method = self.parser.get_method()
+        turn.version = self.parser.get_http_version()
+        turn.keep_alive = self.parser.should_keep_alive()
+        turn.chunked = bool(find(turn.headers, b"transfer-encoding"))
+        if sum(len(name) + len(value) + 4 for name, value in turn.headers) + len(turn.target) > self.plane.max_head_bytes:
+            turn.refusal = self._too_large()
+        self._queue.append(turn)
+
+    def on_body(self, body: bytes) -> None:
+        """Body bytes; those of one HTTP chunk are put together first."""
+        turn = self._turn
+        if turn is None:
+            return
+        if not turn.chunked:
+            self._deliver(turn, body)
+            return
+        self._chunk.append(body)
+        self._chunk_bytes += len(body)
+        if self._chunk_bytes > MAX_CHUNK:
+            self.on_chunk_complete()
+
+    def on_chunk_header(self) -> None:
+        """A chunk begins; httptools wants the callback to exist."""
+
+    def on_chunk_complete(self) -> None:
+        """A chunk of an upload is whole: it goes on as one chunk."""
+        if self._chunk and self._turn is not None:
+            data = self._chunk[0] if len(self._chunk) == 1 else b"".join(self._chunk)
+            self._chunk = []
+            self._chunk_bytes = 0
+            self._deliver(self._turn, data)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        turn = self._turn
+        if turn is None:
+            return
+        turn.complete = True
+        if turn.exchange is not None:
+            turn.exchange.body_end()
+        elif turn.cycle is not None:
+            turn.cycle.more_body = False
+            turn.cycle.message_event.set()
+
+    # -- proxy.exchange.Downstream
+
+    def head(self, status: int, reason: bytes, headers: Headers, call_id: str, *, until_close: bool) -> None:
+        """The answer's head, as the client gets it."""
+        turn = self._serving
+        assert turn is not None
+        if until_close:
+            turn.until_close, turn.keep_alive = True, False
+        self.transport.write(
+            response_head(status, reason, headers, call_id.encode("ascii"), close=not turn.keep_alive)
+        )
+
+    def chunk(self, raw: bytes, payload: bytes) -> None:
+        """Body bytes in the upstream's own framing."""
+        self.transport.write(raw)
+
+    def end(self) -> None:
+        """The answer is whole: the next request's turn."""
+        self._done()
+
+    def abort(self) -> None:
+        """Ends the connection so that the client sees a broken answer, after what was sent so far."""
+        turn, self._serving = self._serving, None
+        self._closing = True
+        if turn is not None and turn.until_close:
+            self.transport.abort()  # only a reset tells such an answer's end from its breaking off
+        else:
+            self.transport.close()
+
+    def refuse(self, refusal: Refusal, call_id: str) -> None:
+        """weir's own answer; it ends the connection, as the rest of the request may be anything."""
+        turn = self._serving
+        self.transport.write(
+            answer(refusal, call_id.encode("ascii"), head_only=turn is not None and turn.method == b"HEAD")
+        )
+        self._closing = True
+        self._serving = None
+        self._linger()
+
+    def pause(self, paused: bool) -> None:
+        """Back-pressure to the client's upload."""
+        self._held_back = paused
+        self._steer_reading()
+
+    # -- turns
+
+    def sweep(self, now: float) -> None:
+        """Closes a connection that is idle, or whose head does not come. Called a few times a second."""
+        silent = now - self._last_at
+        if self._serving is not None and self._serving.exchange is not None:
+            return
+        in_head = self._turn is not None and not self._turn.head_done
+        if in_head and silent > self.plane.head_timeout:
+            self._break_off(Refusal(408, "head_timeout", "the request head did not arrive in time"))
+        elif self._serving is None and silent > (self.plane.head_timeout if self._closing else KEEP_ALIVE):
+            self.transport.abort()
+
+    def shutdown(self) -> None:
+        """The worker stops: idle connections close now, busy ones after their answer."""
+        if self._serving is None:
+            self.transport.close()
+            return
+        self._serving.keep_alive = False
+        if self._serving.cycle is not None:
+            self._serving.cycle.keep_alive = False
+
+    def on_response_complete(self) -> None:
+        """uvicorn's callback: the application has answered."""
+        self.server_state.total_requests += 1
+        self._done()
+
+    def _pump(self) -> None:
+        if self._pumping:
+            return
+        self._pumping = True
+        while self._queue and self._serving is None and not self.transport.is_closing():
+            self._serving = self._queue.popleft()
+            self._start(self._serving)
+        self._pumping = False
+        self._steer_reading()
+
+    def _start(self, turn: _Turn) -> None:
+        if turn.refusal is not None:
+            self.plane.reject(turn, self, turn.refusal)
+        elif own_path(turn.target):
+            self._start_app(turn)
+        else:
+            turn.exchange = self.plane.open(turn, self)
+            if turn.exchange is not None and not turn.complete and find(turn.headers, b"expect"):
+                self.transport.write(_CONTINUE)
+            turn.pieces = []
+
+    def _done(self) -> None:
+        turn, self._serving = self._serving, None
+        self._last_at = self.plane.clock()
+        if turn is not None:
+            turn.exchange = None
+        if turn is None or not turn.keep_alive or not turn.complete:
+            self._closing = True
+            self._linger()
+        else:
+            self._pump()
+
+    def _linger(self) -> None:
+        """Closes. Unread request bytes would turn that into a reset that takes the answer with it: drop them first."""
+        self._queue.clear()
+        if self._turn is None or self._turn.complete or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(1.0, self.transport.close)
+
+    def _deliver(self, turn: _Turn, data: bytes) -> None:
+        if turn.exchange is not None:
+            turn.exchange.body(data)
+        elif turn.cycle is not None:
+            turn.cycle.body += data
+            if len(turn.cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            turn.cycle.message_event.set()
+        elif not self._closing and turn is not self._serving:
+            turn.pieces.append(data)
+
+    def _steer_reading(self) -> None:
+        if self.transport.is_closing() or (self._serving is not None and self._serving.cycle is not None):
+            return
+        if self._held_back or self._queue:
+            self.flow.pause_reading()
+        else:
+            self.flow.resume_reading()
+
+    # -- what is not a request
+
+    def _too_large(self) -> Refusal:
+        return Refusal(431, "head_too_large", f"the request head is larger than {self.plane.max_head_bytes} bytes")
+
+    def _bad_request(self) -> None:
+        """Bytes that are no request: answered if nothing else is being answered, else the last answer is the last."""
+        if self._serving is None and not self._queue:
+            self._break_off(Refusal(400, "bad_request", "this is not an HTTP/1.1 request"))
+        else:
+            self._closing = True
+            for turn in (self._serving, *self._queue):
+                if turn is not None:
+                    turn.keep_alive = False
+
+    def _break_off(self, refusal: Refusal) -> None:
+        turn = self._turn or _Turn()
+        turn.complete = True
+        if not turn.at:
+            turn.at = self._last_at
+            turn.started_at = time.time_ns() // 1000
+        if self._serving is None:
+            self._serving = turn
+            self.plane.reject(turn, self, refusal)
+
+    # -- requests for weir itself
+
+    def _start_app(self, turn: _Turn) -> None:
+        path, _, query = turn.target.partition(b"?")
+        scope: Any = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": turn.version,
+            "method": turn.method.decode("ascii"),
+            "scheme": self.scheme,
+            "server": self.server,
+            "client": self.client,
+            "root_path": self.root_path,
+            "path": unquote(path.decode("ascii", "replace")),
+            "raw_path": path,
+            "query_string": query,
+            "headers": [(name.lower(), value) for name, value in turn.headers],
+            "state": self.app_state.copy(),
+        }
+        turn.cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=bool(find(turn.headers, b"expect")),
+            keep_alive=turn.keep_alive,
+            on_response=self.on_response_complete,
+        )
+        self.cycle = turn.cycle
+        turn.cycle.body += b"".join(turn.pieces)
+        turn.cycle.more_body = not turn.complete
+        self._start_asgi_task(turn.cycle, self.app)
+
+
+def own_path(target: bytes) -> bool:
+    """Whether a request is for weir itself: its health, and LLMstudio's own API."""
+    path = target.partition(b"?")[0]
+    return path in (b"/health", b"/llmstudio") or path.startswith((b"/llmstudio/", b"/api/engine/", b"/api/tracking/"))
