@@ -46,6 +46,7 @@ def read(asked: Asked) -> Ask:
 def read_count(asked: Asked) -> Ask:
     """A request for a count, which needs no output limit."""
     return Ask(
+        speaks=False,
         model=str(need(asked.body, "model")),
         prompt=text_of([asked.body.get("system"), need(asked.body, "messages")]),
         body=asked.body,
@@ -111,11 +112,13 @@ def _message(answer: Answer) -> dict[str, Any]:
 
 def _usage(answer: Answer, output: int) -> dict[str, Any]:
     counts = answer.counts
+    thinking = {"output_tokens_details": {"thinking_tokens": counts.reasoning}} if counts.reasoning else {}
     return {
         "input_tokens": counts.input_tokens - counts.cached - counts.cache_write,
         "cache_creation_input_tokens": counts.cache_write,
         "cache_read_input_tokens": counts.cached,
         "output_tokens": output,
+        **thinking,
         "service_tier": "standard",
     }
 
@@ -148,4 +151,4 @@ API = Api(
     headers=headers,
 )
 
-COUNT = Api(name="count", read=read_count, document=count, refusal=refusal, headers=headers)
+COUNT = Api(name="count", read=read_count, document=count, refusal=refusal, headers=headers, reports=False)

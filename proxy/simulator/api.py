@@ -49,8 +49,18 @@ class Api:
     document_type: str = JSON_TYPE
     stream_type: str | None = SSE_TYPE
     refusal_type: str = JSON_TYPE
+    refusal_status: int | None = None
+    """The one status with which it refuses bad requests, if not 400."""
+    reports: bool = True
+    """False where the provider never tells usage."""
+    reports_streams: bool = True
+    """False where it tells none in streams."""
     headers: Callable[[Answer], list[tuple[str, str]]] = lambda answer: []
     """Headers that the provider adds to a good answer."""
+
+
+Speaker = Api | Callable[[Asked], Api]
+"""What answers at an address: one API, or a choice by the request."""
 
 
 def sse(value: Any, *, event: str = "") -> bytes:
@@ -80,8 +90,3 @@ def need(body: Mapping[str, Any], name: str) -> Any:
 def whole_number(value: Any) -> int | None:
     """A positive limit, if that is what it is."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-
-def without_none(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The same object without the fields that are None."""
-    return {key: item for key, item in value.items() if item is not None}

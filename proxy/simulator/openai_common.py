@@ -31,7 +31,11 @@ def usage(answer: Answer) -> dict[str, Any]:
         "prompt_tokens": counts.input_tokens,
         "completion_tokens": counts.output_tokens,
         "total_tokens": counts.total,
-        "prompt_tokens_details": {"cached_tokens": counts.cached, "audio_tokens": 0},
+        "prompt_tokens_details": {
+            "cached_tokens": counts.cached,
+            "cache_write_tokens": counts.cache_write,
+            "audio_tokens": 0,
+        },
         "completion_tokens_details": {
             "reasoning_tokens": counts.reasoning,
             "audio_tokens": 0,

@@ -43,6 +43,8 @@ class Ask:
     """False where the provider reports usage in a stream only when asked, and was not asked."""
     inputs: int = 1
     """How many texts to embed."""
+    speaks: bool = True
+    """False for embeddings and the like: nothing is said, and no output is counted."""
     body: Mapping[str, Any] = field(default_factory=dict)
     dialect: str = ""
 
@@ -122,12 +124,7 @@ def _fingerprint(seed: int, ask: Ask, tag: str) -> str:
 
 
 def _count(rng: random.Random, ask: Ask, steering: Steering) -> tuple[Counts, bool]:
-    wanted = rng.randint(8, 40)
-    reasoning = steering.reasoning or 0
-    output = steering.tokens_out if steering.tokens_out is not None else wanted + reasoning
-    cut_short = steering.tokens_out is None and ask.limit is not None and output > ask.limit
-    if cut_short and ask.limit is not None:
-        output = ask.limit
+    output, cut_short = _output(rng.randint(8, 40), ask, steering)
     cached, cache_write = steering.cached or 0, steering.cache_write or 0
     given = steering.tokens_in
     if given is None:
@@ -137,9 +134,20 @@ def _count(rng: random.Random, ask: Ask, steering: Steering) -> tuple[Counts, bo
         output_tokens=output,
         cached=cached,
         cache_write=cache_write,
-        reasoning=min(reasoning, output),
+        reasoning=min(steering.reasoning or 0, output),
     )
     return counts, cut_short
+
+
+def _output(wanted: int, ask: Ask, steering: Steering) -> tuple[int, bool]:
+    """How many tokens come out, and whether the limit cut them. A steered number stands above the limit."""
+    if not ask.speaks:
+        return 0, False
+    if steering.tokens_out is not None:
+        return steering.tokens_out, False
+    wanted += steering.reasoning or 0
+    cut_short = ask.limit is not None and wanted > ask.limit
+    return (ask.limit if cut_short and ask.limit is not None else wanted), cut_short
 
 
 def _pieces(rng: random.Random, count: int) -> tuple[str, ...]:
