@@ -6,9 +6,10 @@
     deposit.py   the writing thread: queue → ledger, with back-off; refused records → dead letters
     bookmark.py  the last committed positions, for a start without a database
     series.py    counters and histograms as integers, without a metrics library
+    table.py     the metrics: names, labels, buckets, caps
     parts.py     the token counts of a call cut into parts that do not overlap
 
-Not here: prices (`proxy.pricing`), the table of metrics (`proxy.metrics`), SQL (`store`), the process
+Not here: prices (`proxy.pricing`), the metrics library (`proxy.metrics`), SQL (`store`), the process
 (`proxy.recorder`).
 """
 
