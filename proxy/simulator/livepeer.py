@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from proxy.simulator import openai_common as common
+from proxy.simulator import openai_shape as shape
 from proxy.simulator.api import Api, Asked, RequestFault, sse, text_of, whole_number
 from proxy.simulator.story import CREATED, Answer, Ask
 
@@ -36,7 +36,7 @@ def read(asked: Asked) -> Ask:
 def document(answer: Answer) -> bytes:
     """A whole answer."""
     message = {"content": answer.text, "role": "assistant"}
-    choice = {"finish_reason": common.finish(answer), "index": 0, "message": message}
+    choice = {"finish_reason": shape.finish(answer), "index": 0, "message": message}
     return _go(_object(answer, choice, answer.counts.output_tokens)) + b"\n"
 
 
@@ -49,13 +49,13 @@ def runner_events(answer: Answer) -> Iterator[bytes]:
     """Events of the runner."""
     for value in _chunks(answer):
         yield sse(value)
-    yield common.DONE
+    yield shape.DONE
 
 
 def _chunks(answer: Answer) -> Iterator[dict[str, Any]]:
     for index, piece in enumerate(answer.pieces):
         yield _object(answer, _choice(piece, ""), index + 1 + answer.counts.reasoning)
-    yield _object(answer, _choice("", common.finish(answer)), answer.counts.output_tokens)
+    yield _object(answer, _choice("", shape.finish(answer)), answer.counts.output_tokens)
 
 
 def _choice(text: str, finish: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from proxy.simulator import openai_common as common
+from proxy.simulator import openai_shape as shape
 from proxy.simulator.api import Api, Asked, RequestFault, text_of, whole_number
 from proxy.simulator.story import CREATED, Answer, Ask
 
@@ -58,7 +58,7 @@ def events(answer: Answer) -> Iterator[bytes]:
     for piece in answer.pieces:
         yield _chunk(answer, [_choice({"content": piece, "role": None})], chat_output_stream=piece)
     yield _chunk(answer, [_choice({"content": None, "role": None}, "stop")])
-    usage = common.usage(answer) if answer.show_usage else None
+    usage = shape.usage(answer) if answer.show_usage else None
     metrics = _metrics(answer, stream=True) if answer.show_usage else None
     yield _chunk(answer, [], usage=usage, chat_output=answer.text, metrics=metrics)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from proxy.simulator import openai_chat, openai_common as common, openai_embeddings
+from proxy.simulator import openai_chat, openai_embeddings, openai_shape as shape
 from proxy.simulator.api import Api, Asked, sse
 from proxy.simulator.story import Answer, Ask
 
@@ -25,8 +25,8 @@ def read(asked: Asked) -> Ask:
 def document(answer: Answer) -> bytes:
     """A `chat.completion`."""
     message = {"role": "assistant", "content": answer.text, "tool_calls": None}
-    choice = {"index": 0, "message": message, "finish_reason": common.finish(answer)}
-    value = {**common.envelope(answer, "cmpl", "chat.completion"), "choices": [choice]}
+    choice = {"index": 0, "message": message, "finish_reason": shape.finish(answer)}
+    value = {**shape.envelope(answer, "cmpl", "chat.completion"), "choices": [choice]}
     return orjson.dumps({**value, **_usage(answer)})
 
 
@@ -35,13 +35,13 @@ def events(answer: Answer) -> Iterator[bytes]:
     yield _chunk(answer, {"role": "assistant", "content": ""})
     for piece in answer.pieces:
         yield _chunk(answer, {"content": piece})
-    yield _chunk(answer, {"content": ""}, finish=common.finish(answer), **_usage(answer))
-    yield common.DONE
+    yield _chunk(answer, {"content": ""}, finish=shape.finish(answer), **_usage(answer))
+    yield shape.DONE
 
 
 def _chunk(answer: Answer, delta: dict[str, Any], *, finish: str | None = None, **more: Any) -> bytes:
     choices = [{"index": 0, "delta": delta, "finish_reason": finish}]
-    return sse({**common.envelope(answer, "cmpl", "chat.completion.chunk"), "choices": choices, **more})
+    return sse({**shape.envelope(answer, "cmpl", "chat.completion.chunk"), "choices": choices, **more})
 
 
 def _usage(answer: Answer) -> dict[str, Any]:
@@ -75,7 +75,7 @@ CHAT = Api(
     document=document,
     events=events,
     refusal=refusal,
-    broken=common.BROKEN,
+    broken=shape.BROKEN,
     headers=headers,
 )
 EMBEDDINGS = replace(openai_embeddings.API, refusal=refusal, headers=headers)

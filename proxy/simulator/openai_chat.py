@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from proxy.simulator import openai_common as common
+from proxy.simulator import openai_shape as shape
 from proxy.simulator.api import Api, Asked, need, sse, text_of, whole_number
 from proxy.simulator.story import Answer, Ask
 
@@ -24,7 +24,7 @@ def read(asked: Asked) -> Ask:
         prompt=text_of(need(body, "messages")),
         stream=body.get("stream") is True,
         limit=whole_number(body.get("max_completion_tokens")) or whole_number(body.get("max_tokens")),
-        usage_asked=common.usage_asked(body),
+        usage_asked=shape.usage_asked(body),
         body=body,
     )
 
@@ -32,9 +32,9 @@ def read(asked: Asked) -> Ask:
 def document(answer: Answer) -> bytes:
     """A `chat.completion`."""
     value = {
-        **common.envelope(answer, "chatcmpl", "chat.completion"),
+        **shape.envelope(answer, "chatcmpl", "chat.completion"),
         "choices": [{"index": 0, "message": _message(answer), "logprobs": None, "finish_reason": _finish(answer)}],
-        **({"usage": common.usage(answer)} if answer.show_usage else {}),
+        **({"usage": shape.usage(answer)} if answer.show_usage else {}),
         "service_tier": "default",
         "system_fingerprint": "fp_simulated",
     }
@@ -48,8 +48,8 @@ def events(answer: Answer) -> Iterator[bytes]:
         yield _chunk(answer, [_choice(delta)])
     yield _chunk(answer, [_choice({}, _finish(answer))])
     if answer.show_usage:
-        yield _chunk(answer, [], usage=common.usage(answer))
-    yield common.DONE
+        yield _chunk(answer, [], usage=shape.usage(answer))
+    yield shape.DONE
 
 
 def _deltas(answer: Answer) -> Iterator[dict[str, Any]]:
@@ -65,7 +65,7 @@ def _deltas(answer: Answer) -> Iterator[dict[str, Any]]:
 
 def _chunk(answer: Answer, choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> bytes:
     value = {
-        **common.envelope(answer, "chatcmpl", "chat.completion.chunk"),
+        **shape.envelope(answer, "chatcmpl", "chat.completion.chunk"),
         "service_tier": "default",
         "system_fingerprint": "fp_simulated",
         "choices": choices,
@@ -89,7 +89,7 @@ def _message(answer: Answer) -> dict[str, Any]:
 
 
 def _finish(answer: Answer) -> str:
-    return "tool_calls" if _tool(answer) else common.finish(answer)
+    return "tool_calls" if _tool(answer) else shape.finish(answer)
 
 
 def _tool(answer: Answer) -> str | None:
@@ -115,7 +115,7 @@ API = Api(
     read=read,
     document=document,
     events=events,
-    refusal=common.refusal,
-    broken=common.BROKEN,
-    headers=common.headers,
+    refusal=shape.refusal,
+    broken=shape.BROKEN,
+    headers=shape.headers,
 )

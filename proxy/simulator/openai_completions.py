@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from proxy.simulator import openai_common as common
+from proxy.simulator import openai_shape as shape
 from proxy.simulator.api import Api, Asked, need, sse, text_of, whole_number
 from proxy.simulator.story import Answer, Ask
 
@@ -20,15 +20,15 @@ def read(asked: Asked) -> Ask:
         prompt=text_of(need(body, "prompt")),
         stream=body.get("stream") is True,
         limit=whole_number(body.get("max_tokens")),
-        usage_asked=common.usage_asked(body),
+        usage_asked=shape.usage_asked(body),
         body=body,
     )
 
 
 def document(answer: Answer) -> bytes:
     """A `text_completion`."""
-    usage = {"usage": common.usage(answer)} if answer.show_usage else {}
-    return orjson.dumps({**_object(answer, [_choice(answer.text, common.finish(answer))]), **usage})
+    usage = {"usage": shape.usage(answer)} if answer.show_usage else {}
+    return orjson.dumps({**_object(answer, [_choice(answer.text, shape.finish(answer))]), **usage})
 
 
 def events(answer: Answer) -> Iterator[bytes]:
@@ -36,14 +36,14 @@ def events(answer: Answer) -> Iterator[bytes]:
     quiet: dict[str, Any] = {"usage": None} if answer.show_usage else {}
     for piece in answer.pieces:
         yield sse({**_object(answer, [_choice(piece, None)]), **quiet})
-    yield sse({**_object(answer, [_choice("", common.finish(answer))]), **quiet})
+    yield sse({**_object(answer, [_choice("", shape.finish(answer))]), **quiet})
     if answer.show_usage:
-        yield sse({**_object(answer, []), "usage": common.usage(answer)})
-    yield common.DONE
+        yield sse({**_object(answer, []), "usage": shape.usage(answer)})
+    yield shape.DONE
 
 
 def _object(answer: Answer, choices: list[dict[str, Any]]) -> dict[str, Any]:
-    return {**common.envelope(answer, "cmpl", "text_completion"), "choices": choices}
+    return {**shape.envelope(answer, "cmpl", "text_completion"), "choices": choices}
 
 
 def _choice(text: str, finish: str | None) -> dict[str, Any]:
@@ -55,7 +55,7 @@ API = Api(
     read=read,
     document=document,
     events=events,
-    refusal=common.refusal,
-    broken=common.BROKEN,
-    headers=common.headers,
+    refusal=shape.refusal,
+    broken=shape.BROKEN,
+    headers=shape.headers,
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from proxy.simulator import openai_common as common
+from proxy.simulator import openai_shape as shape
 from proxy.simulator.api import Api, Asked, need, text_of, whole_number
 from proxy.simulator.story import Answer, Ask, vector
 
@@ -45,4 +45,4 @@ def _item(answer: Answer, index: int) -> dict[str, Any]:
     return {"object": "embedding", "index": index, "embedding": packed}
 
 
-API = Api(name="openai.embeddings", read=read, document=document, refusal=common.refusal, headers=common.headers)
+API = Api(name="openai.embeddings", read=read, document=document, refusal=shape.refusal, headers=shape.headers)

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from proxy.simulator import openai_common as common
+from proxy.simulator import openai_shape as shape
 from proxy.simulator.api import Api, Asked, need, sse, text_of, whole_number
 from proxy.simulator.story import CREATED, Answer, Ask
 
@@ -135,7 +135,7 @@ API = Api(
     read=read,
     document=document,
     events=events,
-    refusal=common.refusal,
+    refusal=shape.refusal,
     broken=sse(BROKEN, event="error"),
-    headers=common.headers,
+    headers=shape.headers,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from proxy.simulator import openai_common as common
+from proxy.simulator import openai_shape as shape
 from proxy.simulator.api import Api, Asked, RequestFault, text_of, whole_number
 from proxy.simulator.story import Answer, Ask
 
@@ -31,8 +31,8 @@ def document(answer: Answer) -> bytes:
         "total_tokens": counts.total,
     }
     message = {"role": "assistant", "content": answer.text}
-    choice = {"index": 0, "message": message, "finish_reason": common.finish(answer)}
-    value = {**common.envelope(answer, "chat", "chat.completion"), "choices": [choice]}
+    choice = {"index": 0, "message": message, "finish_reason": shape.finish(answer)}
+    value = {**shape.envelope(answer, "chat", "chat.completion"), "choices": [choice]}
     return orjson.dumps({**value, **({"usage": told} if answer.show_usage else {})})
 
 

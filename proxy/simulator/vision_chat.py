@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from proxy.simulator.api import Api, Asked, need, text_of, whole_number
-from proxy.simulator.openai_common import DONE
+from proxy.simulator.openai_shape import DONE
 from proxy.simulator.story import Answer, Ask
 
 PACKED = 10
