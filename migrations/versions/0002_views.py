@@ -100,9 +100,9 @@ VIEWS = {
 }
 
 SUMMED = (
-    "calls errors unpriced unmeasured estimated input_tokens output_tokens cache_read_tokens cache_write_tokens "
-    "reasoning_tokens cost_nusd duration_us n"
-).split()
+    *("calls", "errors", "unpriced", "unmeasured", "estimated", "input_tokens", "output_tokens", "cache_read_tokens"),
+    *("cache_write_tokens", "reasoning_tokens", "cost_nusd", "duration_us", "n"),
+)
 MIDDLES = ("1.0905077326652577", "1.2968395546510096", "1.5422108254079407", "1.8340080864093424")
 
 
