@@ -190,9 +190,9 @@ def test_sql_examples_run(database: Path, block: str) -> None:
 
 
 def command_line() -> Group:
-    from proxy.cli import app
+    from proxy.cli.app import build
 
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(build())
     assert isinstance(command, Group)
     return command
 
