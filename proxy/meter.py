@@ -1,0 +1,439 @@
+"""The meter: reads one exchange as it passes. Bytes and times are handed in; nothing comes out but the `Reading`.
+
+A pure fold with no socket, no clock and no log. Misuse by us raises `MeterMisuse`; whatever client or upstream send
+only sets `reading.meter_fault` (the first one wins) and reading goes on, because usage often comes last. Any cutting
+of the bytes, in any content coding, gives the same Reading, times aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from proxy.framing import Frame, Framer, Marked, Opaque
+from proxy.framing.concat import split
+from proxy.framing.inflate import BadCoding, Inflater, codings, inflate, inflater
+from proxy.framing.salvage import salvage
+from proxy.framing.sniff import Sniffer
+from proxy.wire import FORMATS, OPAQUE, Read, path_model
+from proxy.wire.errors import OTHER, fail
+from proxy.wire.facts import MAX_TEXT, Facts
+from proxy.wire.generic import read as read_generic
+from proxy.wire.heads import Heads, read_heads
+from proxy.wire.llmstudio import trailer
+from proxy.wire.request import NOTHING, asked, parse
+from proxy.wire.usage import Counts, charged, kept, reconcile
+from store.record import Outcome, Reading, UsageSource
+
+MAX_REQUEST = 8 << 20
+"""Decoded bytes of a request that are read; longer ones are read by their head and tail."""
+
+_loads = orjson.loads
+_NO_HEADS = Heads()
+_OPAQUE = Opaque()
+_BROKEN_OFF = frozenset({Outcome.UPSTREAM_CUT, Outcome.CLIENT_CLOSED, Outcome.TIMEOUT, Outcome.INTERRUPTED})
+
+
+class MeterMisuse(Exception):
+    """weir called its own meter in the wrong order."""
+
+
+class EstimateJob(NamedTuple):
+    """All that counting needs, as plain values: it is done elsewhere, in a thread."""
+
+    wire_format: str
+    model: str
+    mode: str
+    """`chat` (with the tokens that a chat's form costs) or `text`."""
+    body: bytes | None
+    """The decoded request, where the input has to be counted."""
+    output: str | None
+    """The answer's text, where the output has to be counted."""
+
+
+class Estimate(NamedTuple):
+    """What `tokens.estimate` makes of a job."""
+
+    input_tokens: int | None
+    output_tokens: int | None
+    estimator: str
+
+
+class Meter:
+    """One exchange's meter: `request`, `response`, `feed` …, `finish`."""
+
+    __slots__ = (
+        "_at",
+        "_body",
+        "_chunks",
+        "_closed",
+        "_content_events",
+        "_content_first",
+        "_content_last",
+        "_cut_off",
+        "_facts",
+        "_first_chunk",
+        "_format",
+        "_framer",
+        "_heads",
+        "_inflater",
+        "_path",
+        "_raw_text",
+        "_raw_text_size",
+        "_read",
+        "_request",
+        "_response_bytes",
+        "_several",
+        "_sniffing",
+        "_started",
+        "_status",
+        "needs_estimate",
+    )
+
+    def __init__(self, *, wire_format: str, path: str, started: float) -> None:
+        self._format = FORMATS.get(wire_format, OPAQUE)
+        self._read = self._format.read or _read_nothing
+        self._path = path
+        self._started = self._at = self._content_last = started
+        self._facts = Facts()
+        self._request = NOTHING
+        self._body: bytes | None = None
+        self._status: int | None = None
+        self._heads = _NO_HEADS
+        self._framer: Framer = _OPAQUE
+        self._sniffing = False
+        self._inflater: Inflater | None = None
+        self._response_bytes = self._chunks = self._content_events = self._raw_text_size = 0
+        self._first_chunk: float | None = None
+        self._content_first: float | None = None
+        self._raw_text: list[bytes] | None = None
+        self._several = self._closed = self._cut_off = False
+        self.needs_estimate = False
+        """After `finish`: some counts are missing and there is text to count."""
+
+    def request(
+        self, body: bytes | None, *, content_type: str = "", content_encoding: str = "", truncated: bool = False
+    ) -> None:
+        """Take a copy of the request's body, as sent; `truncated` when the copy is only its first part."""
+        if body and content_encoding:
+            body = inflate(body, content_encoding, MAX_REQUEST)
+            truncated = truncated or (body is not None and len(body) >= MAX_REQUEST)
+        if not body:
+            return
+        self._request = asked(body, content_type, truncated=truncated)
+        if not truncated:
+            self._body = body
+
+    def response(self, status: int, headers: list[tuple[bytes, bytes]], *, at: float) -> None:
+        """The answer's head has come."""
+        self._status = status
+        self._at = at
+        self._heads = heads = read_heads(headers)
+        if self._format.read is None:
+            return
+        if heads.content_encoding and codings(heads.content_encoding):
+            self._inflater = inflater(heads.content_encoding)
+            if self._inflater is None:
+                self._facts.flaw("unknown_coding")
+                return
+        self._sniffing = True
+        self._framer = Sniffer(
+            heads.content_type,
+            failed=status >= 400,
+            array=self._format.name == "gemini",
+            bare_text=self._format.name == "llmstudio" and not heads.content_type and not heads.sized,
+        )
+
+    def feed(self, data: bytes, *, at: float, chunks: int = 1) -> None:
+        """Body bytes as they passed: HTTP framing undone, content coding not. Nothing in them makes this raise."""
+        if self._closed or self._status is None:
+            raise MeterMisuse("feed() before response() or after finish()")
+        self._at = at
+        self._chunks += chunks
+        self._response_bytes += len(data)
+        if self._first_chunk is None and data:
+            self._first_chunk = at
+        try:
+            if self._inflater is not None:
+                self._decode(data, at)
+                return
+            frames = self._framer.feed(data)
+            if frames:
+                self._fold(frames, at)
+            if self._sniffing:
+                self._settle()
+        except Exception as error:  # the last line of defence: the water flows on, the row says that its meter broke
+            self._give_up(error)
+
+    def finish(self, outcome: str, *, at: float) -> Reading:
+        """The exchange is over, as the carrier saw it; returns the whole reading."""
+        if self._closed:
+            raise MeterMisuse("finish() twice")
+        self._closed = True
+        self._cut_off = outcome in _BROKEN_OFF
+        try:
+            self._fold(self._framer.close(), self._at)
+            self._end_text()
+        except Exception as error:  # as in feed()
+            self._give_up(error)
+        reading = self._reading(self._verdict(outcome), at)
+        self.needs_estimate = self._wants_estimate(reading)
+        return reading
+
+    def snapshot(self, *, at: float) -> Reading:
+        """What a reading of the call still running would say if its worker died now."""
+        return self._reading(Outcome.INTERRUPTED, at)
+
+    def estimate_job(self, reading: Reading, mode: str = "chat") -> EstimateJob:
+        """What has to be counted to fill the gaps of a finished reading."""
+        return EstimateJob(
+            self._format.name,
+            reading.request_model or reading.response_model or "",
+            mode,
+            self._body if reading.input_tokens is None else None,
+            self._facts.output() if reading.output_tokens is None and self._facts.spoken else None,
+        )
+
+    def _settle(self) -> None:
+        framer = self._framer.framer if isinstance(self._framer, Sniffer) else None
+        if framer is not None:
+            self._framer = framer
+            self._sniffing = False
+
+    def _decode(self, data: bytes, at: float) -> None:
+        try:
+            for piece in self._inflater.feed(data) if self._inflater is not None else ():
+                self._fold(self._framer.feed(piece), at)
+                if self._sniffing:
+                    self._settle()
+        except BadCoding as error:
+            self._facts.flaw(str(error))
+            self._fold(self._framer.close(), at)
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        """Read no more; whether it was a stream is known already."""
+        streamed = self._framer.streamed
+        self._framer = Opaque()
+        self._framer.streamed = streamed
+        self._sniffing = False
+        self._inflater = None
+
+    def _give_up(self, error: Exception) -> None:
+        self._facts.flaw(f"meter_{type(error).__name__}")
+        self._stop_reading()
+
+    def _fold(self, frames: Sequence[Frame], at: float) -> None:
+        facts = self._facts
+        read = self._read
+        for frame in frames:
+            try:
+                event = _loads(frame)  # type: ignore[arg-type]  # a Marked is refused as ValueError, like bad JSON
+            except ValueError:
+                self._odd(frame, at)
+                continue
+            if type(event) is not dict:
+                self._values(event, at)
+            elif read(event, facts):
+                self._content_events += 1
+                self._content_last = at
+                if self._content_first is None:
+                    self._content_first = at
+
+    def _event(self, event: dict[str, Any], at: float, read: Read | None = None) -> None:
+        if (read or self._read)(event, self._facts):
+            self._spoke(at)
+
+    def _spoke(self, at: float) -> None:
+        self._content_events += 1
+        self._content_last = at
+        if self._content_first is None:
+            self._content_first = at
+
+    def _values(self, value: Any, at: float) -> None:
+        """JSON that is no object: a list of objects is read one by one (TGI's whole answer)."""
+        events = [event for event in value if type(event) is dict] if type(value) is list else []
+        for event in events:
+            self._event(event, at)
+        if not events:
+            self._facts.flaw("not_object")
+
+    def _odd(self, frame: Frame, at: float) -> None:
+        """A frame that orjson refused: marked, the end of a stream, or JSON that is not quite JSON."""
+        if isinstance(frame, Marked):
+            self._marked(frame, at)
+            return
+        text = frame.strip()
+        if text[:1] == b"[" and text[1:].lstrip().startswith(b"DONE"):
+            self._facts.terminal = True
+        elif text:
+            value = parse(text)
+            if type(value) is dict:
+                self._event(value, at)
+            elif value is not None:
+                self._values(value, at)
+            else:
+                self._broken(text, at)
+
+    def _marked(self, frame: Marked, at: float) -> None:
+        if frame.kind == "fault":
+            self._facts.flaw(frame.data.decode())
+        elif frame.kind == "text":
+            self._keep_text(frame.data, at)
+        elif frame.kind == "salvage":
+            self._event(parse(frame.data) or {}, at, read_generic)
+        else:
+            value = parse(frame.data)
+            error = value if type(value) is dict else {}
+            fail(self._facts, error.get("error") or error, error)
+
+    def _broken(self, frame: bytes, at: float) -> None:
+        """Not JSON. Several objects in one frame are; of the rest, usage is saved where it can be."""
+        pieces = split(frame)
+        if len(pieces) == 1 and pieces[0] == frame or not pieces:
+            found = parse(salvage(frame, frame))
+            if found:
+                self._event(found, at, read_generic)
+            if not self._cut_off:
+                self._facts.flaw("bad_json")
+            return
+        self._several = self._several or len(pieces) > 1
+        for piece in pieces:
+            value = parse(piece) if isinstance(piece, bytes) and not isinstance(piece, Marked) else None
+            if type(value) is dict:
+                self._event(value, at)
+            elif isinstance(piece, Marked):
+                self._marked(piece, at)
+            else:
+                self._broken(piece, at)
+
+    def _keep_text(self, data: bytes, at: float) -> None:
+        if self._raw_text is None:
+            self._raw_text = []
+        self._raw_text_size += len(data)
+        if self._raw_text_size <= MAX_TEXT:
+            self._raw_text.append(data)
+        self._spoke(at)
+
+    def _end_text(self) -> None:
+        if self._raw_text is not None:
+            text = b"".join(self._raw_text).decode("utf-8", "replace")
+            self._facts.say(trailer(text, self._facts))
+            self._content_events = self._chunks  # one delta per HTTP chunk is all that frames it
+
+    def _verdict(self, outcome: str) -> str:
+        failed = self._status is not None and self._status >= 400
+        if outcome == Outcome.OK and failed:
+            return Outcome.UPSTREAM_ERROR
+        if outcome in (Outcome.OK, Outcome.CLIENT_CLOSED) and not failed:
+            if self._facts.error_type is not None:
+                return Outcome.STREAM_ERROR
+            return Outcome.OK if self._facts.terminal else outcome
+        return outcome
+
+    def _reading(self, outcome: str, at: float) -> Reading:
+        facts, heads = self._facts, self._heads
+        answered = self._status is not None
+        reading = Reading(
+            outcome=outcome,
+            http_status=self._status,
+            error_type=self._error_type(outcome),
+            request_model=self._request.model or path_model(self._path),
+            response_model=facts.response_model,
+            stream=self._framer.streamed or self._several if answered else None,
+            finish_reason=facts.finish_reason,
+            max_tokens=self._request.max_tokens,
+            service_tier=facts.service_tier,
+            response_id=facts.response_id,
+            upstream_request_id=heads.request_id,
+            reported_cost_nusd=heads.cost_nusd,
+            credits_remaining=heads.credits,
+            duration_us=_micros(at - self._started),
+            chunks=self._chunks if answered else None,
+            content_events=self._content_events if answered else None,
+            response_bytes=self._response_bytes if answered else None,
+            meter_fault=facts.fault,
+        )
+        if self._first_chunk is not None:
+            reading.first_chunk_us = _micros(self._first_chunk - self._started)
+        if reading.stream and self._content_first is not None:
+            self._pace(reading, self._content_first)
+        usage = facts.usage or facts.spare_usage or heads.usage
+        if usage:
+            self._count(reading, usage)
+        return reading
+
+    def _pace(self, reading: Reading, first: float) -> None:
+        reading.ttft_us = _micros(first - self._started)
+        if self._content_events > 1:
+            reading.inter_token_us = _micros((self._content_last - first) / (self._content_events - 1))
+
+    def _error_type(self, outcome: str) -> str | None:
+        named = self._facts.error_type
+        if outcome == Outcome.UPSTREAM_ERROR and named in (None, OTHER):
+            return f"http_{self._status}"
+        return named
+
+    def _count(self, reading: Reading, usage: dict[str, Any]) -> None:
+        counts = reconcile(usage, embeddings=self._format.operation == "embeddings")
+        if self._facts.provisional:
+            counts.output = counts.total = None
+        if counts.refused and reading.meter_fault is None:
+            reading.meter_fault = "usage_number"
+        reading.input_tokens = counts.input
+        reading.output_tokens = counts.output
+        reading.cache_read_tokens = counts.cache_read
+        reading.cache_write_tokens = counts.cache_write
+        reading.reasoning_tokens = counts.reasoning
+        reading.total_tokens = counts.total
+        reading.usage_source = self._source(counts, reading.outcome)
+        reading.usage_rules = ",".join(counts.rules) or None
+        reading.raw_usage = kept(usage)
+        if reading.reported_cost_nusd is None:
+            reading.reported_cost_nusd = charged(usage)
+
+    def _source(self, counts: Counts, outcome: str) -> str:
+        if counts.input is None and counts.output is None:
+            return UsageSource.NONE if counts.total is None else UsageSource.PARTIAL
+        facts = self._facts
+        over = outcome in (Outcome.OK, Outcome.UPSTREAM_ERROR) or facts.finish_reason is not None
+        ended = over or (facts.terminal and facts.error_type is None)
+        whole = counts.output is not None or self._format.operation == "embeddings"
+        return UsageSource.PROVIDER if ended and whole and counts.input is not None else UsageSource.PARTIAL
+
+    def _wants_estimate(self, reading: Reading) -> bool:
+        facts = self._facts
+        if self._format.read is None or self._status is None or self._status >= 400:
+            return False
+        if self._format.operation == "embeddings":
+            return reading.input_tokens is None and self._body is not None and reading.outcome == Outcome.OK
+        heard = facts.spoken or reading.output_tokens is not None
+        return (reading.output_tokens is None and facts.spoken) or (
+            reading.input_tokens is None and self._body is not None and heard
+        )
+
+
+def apply_estimate(reading: Reading, estimate: Estimate) -> None:
+    """Fill a reading's gaps with counts of our own; what the provider said stays."""
+    known = reading.input_tokens is not None or reading.output_tokens is not None
+    filled = False
+    if reading.input_tokens is None and estimate.input_tokens is not None:
+        reading.input_tokens, filled = estimate.input_tokens, True
+    if reading.output_tokens is None and estimate.output_tokens is not None:
+        reading.output_tokens, filled = estimate.output_tokens, True
+    if not filled:
+        return
+    if reading.input_tokens is not None and reading.output_tokens is not None:
+        reading.total_tokens = reading.input_tokens + reading.output_tokens
+    reading.usage_source = UsageSource.PARTIAL if known else UsageSource.ESTIMATED
+    reading.estimator = estimate.estimator
+
+
+def _read_nothing(event: dict[str, Any], facts: Facts) -> bool:
+    return False
+
+
+def _micros(seconds: float) -> int:
+    return round(seconds * 1_000_000)
