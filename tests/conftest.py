@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+# Before the first of them is imported: plugins import each other, and pytest rewrites only what it sees coming.
+pytest.register_assert_rewrite("tests.plugins")
+
 PLUGINS = Path(__file__).parent / "plugins"
 
 pytest_plugins = [f"tests.plugins.{path.stem}" for path in sorted(PLUGINS.glob("*.py"))]
