@@ -135,6 +135,12 @@ class Metrics(Collector):
                 self._counters["weir_unpriced_calls_total"].add((provider, model))
             self._time(record, provider, model)
 
+    @property
+    def dropped(self) -> int:
+        """Records lost for good so far."""
+        with self._lock:
+            return self._counters["weir_records_dropped_total"].total()
+
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition and its content type: OpenMetrics 1.0 where it is asked for, else text 0.0.4."""
         if "application/openmetrics-text" in accept:
