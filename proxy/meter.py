@@ -43,7 +43,6 @@ class MeterMisuse(Exception):
 class EstimateJob(NamedTuple):
     """All that counting needs, as plain values: it is done elsewhere, in a thread."""
 
-    wire_format: str
     model: str
     mode: str
     """`chat` (with the tokens that a chat's form costs) or `text`."""
@@ -74,6 +73,7 @@ class Meter:
         "_content_last",
         "_cut_off",
         "_facts",
+        "_finished",
         "_first_chunk",
         "_format",
         "_framer",
@@ -110,6 +110,7 @@ class Meter:
         self._content_first: float | None = None
         self._raw_text: list[bytes] | None = None
         self._several = self._closed = self._cut_off = False
+        self._finished: Reading | None = None
         self.needs_estimate = False
         """After `finish`: some counts are missing and there is text to count."""
 
@@ -178,7 +179,7 @@ class Meter:
             self._end_text()
         except Exception as error:  # as in feed()
             self._give_up(error)
-        reading = self._reading(self._verdict(outcome), at)
+        reading = self._finished = self._reading(self._verdict(outcome), at)
         self.needs_estimate = self._wants_estimate(reading)
         return reading
 
@@ -186,15 +187,33 @@ class Meter:
         """What a reading of the call still running would say if its worker died now."""
         return self._reading(Outcome.INTERRUPTED, at)
 
-    def estimate_job(self, reading: Reading, mode: str = "chat") -> EstimateJob:
-        """What has to be counted to fill the gaps of a finished reading."""
+    def estimate_job(self, mode: str = "chat") -> EstimateJob:
+        """What has to be counted to fill the gaps of the finished reading; `mode` is the upstream's `estimate`."""
+        reading = self._finished
+        if reading is None:
+            raise MeterMisuse("estimate_job() before finish()")
         return EstimateJob(
-            self._format.name,
             reading.request_model or reading.response_model or "",
             mode,
             self._body if reading.input_tokens is None else None,
             self._facts.output() if reading.output_tokens is None and self._facts.spoken else None,
         )
+
+    @staticmethod
+    def apply_estimate(reading: Reading, estimate: Estimate) -> None:
+        """Fill a reading's gaps with counts of our own; what the provider said stays."""
+        known = reading.input_tokens is not None or reading.output_tokens is not None
+        before = (reading.input_tokens, reading.output_tokens)
+        if reading.input_tokens is None:
+            reading.input_tokens = estimate.input_tokens
+        if reading.output_tokens is None:
+            reading.output_tokens = estimate.output_tokens
+        if (reading.input_tokens, reading.output_tokens) == before:
+            return
+        if reading.input_tokens is not None and reading.output_tokens is not None:
+            reading.total_tokens = reading.input_tokens + reading.output_tokens
+        reading.usage_source = UsageSource.PARTIAL if known else UsageSource.ESTIMATED
+        reading.estimator = estimate.estimator
 
     def _settle(self) -> None:
         framer = self._framer.framer if isinstance(self._framer, Sniffer) else None
@@ -215,9 +234,7 @@ class Meter:
 
     def _stop_reading(self) -> None:
         """Read no more; whether it was a stream is known already."""
-        streamed = self._framer.streamed
-        self._framer = Opaque()
-        self._framer.streamed = streamed
+        self._framer = Opaque(streamed=self._framer.streamed)
         self._sniffing = False
         self._inflater = None
 
@@ -292,7 +309,7 @@ class Meter:
     def _broken(self, frame: bytes, at: float) -> None:
         """Not JSON. Several objects in one frame are; of the rest, usage is saved where it can be."""
         pieces = split(frame)
-        if len(pieces) == 1 and pieces[0] == frame or not pieces:
+        if (len(pieces) == 1 and pieces[0] == frame) or not pieces:
             found = parse(salvage(frame, frame))
             if found:
                 self._event(found, at, read_generic)
@@ -413,22 +430,6 @@ class Meter:
         return (reading.output_tokens is None and facts.spoken) or (
             reading.input_tokens is None and self._body is not None and heard
         )
-
-
-def apply_estimate(reading: Reading, estimate: Estimate) -> None:
-    """Fill a reading's gaps with counts of our own; what the provider said stays."""
-    known = reading.input_tokens is not None or reading.output_tokens is not None
-    filled = False
-    if reading.input_tokens is None and estimate.input_tokens is not None:
-        reading.input_tokens, filled = estimate.input_tokens, True
-    if reading.output_tokens is None and estimate.output_tokens is not None:
-        reading.output_tokens, filled = estimate.output_tokens, True
-    if not filled:
-        return
-    if reading.input_tokens is not None and reading.output_tokens is not None:
-        reading.total_tokens = reading.input_tokens + reading.output_tokens
-    reading.usage_source = UsageSource.PARTIAL if known else UsageSource.ESTIMATED
-    reading.estimator = estimate.estimator
 
 
 def _read_nothing(event: dict[str, Any], facts: Facts) -> bool:

@@ -26,8 +26,9 @@ Frame = bytes | Marked
 class Framer(Protocol):
     """What every framing offers."""
 
-    streamed: bool
-    """Whether this framing means that the answer came as a stream."""
+    @property
+    def streamed(self) -> bool:
+        """Whether this framing means that the answer came as a stream."""
 
     def feed(self, chunk: bytes) -> Sequence[Frame]:
         """Take the next bytes; return the frames that are whole now."""
@@ -41,8 +42,8 @@ class Opaque:
 
     __slots__ = ("streamed",)
 
-    def __init__(self) -> None:
-        self.streamed = False
+    def __init__(self, *, streamed: bool = False) -> None:
+        self.streamed = streamed
 
     def feed(self, chunk: bytes) -> Sequence[Frame]:
         """Nothing comes of it."""

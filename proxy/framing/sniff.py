@@ -28,7 +28,9 @@ class Sniffer:
 
     __slots__ = ("_array", "_bare_text", "_content_type", "_failed", "_framer", "_head")
 
-    def __init__(self, content_type: str, *, failed: bool = False, array: bool = False, bare_text: bool = False) -> None:
+    def __init__(
+        self, content_type: str, *, failed: bool = False, array: bool = False, bare_text: bool = False
+    ) -> None:
         self._content_type = content_type.partition(";")[0].strip().lower()
         self._failed = failed
         self._array = array
@@ -70,8 +72,7 @@ class Sniffer:
         head = self._head
         if not whole and len(head) < len(BOM) and BOM.startswith(head):
             return ()
-        if head.startswith(BOM):
-            head = head[len(BOM) :]
+        head = head.removeprefix(BOM)
         first = head.lstrip()
         if self._content_type != "text/event-stream" and not first and len(head) > _MAX_WHITE:
             self._head = b" "

@@ -28,7 +28,19 @@ _PLAIN = b"data: {"
 class Sse:
     """Splits events. A chunk of whole events, which is what providers flush, is cut without a copy of any state."""
 
-    __slots__ = ("_bare", "_between", "_cr", "_data", "_name", "_parts", "_size", "_total", "_tries", "_trimmed", "streamed")
+    __slots__ = (
+        "_bare",
+        "_between",
+        "_cr",
+        "_data",
+        "_name",
+        "_parts",
+        "_size",
+        "_total",
+        "_tries",
+        "_trimmed",
+        "streamed",
+    )
 
     def __init__(self) -> None:
         self.streamed = True

@@ -131,13 +131,42 @@ _VERBS = {
 """Google's custom verbs, behind a colon."""
 _ENGINE_CHAT = re.compile(r"/api/engine/chat/[^/]+$")
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")
-_AZURE = {"openai.chat": "azure.chat", "openai.completions": "azure.completions", "openai.embeddings": "azure.embeddings"}
+_AZURE = {
+    "openai.chat": "azure.chat",
+    "openai.completions": "azure.completions",
+    "openai.embeddings": "azure.embeddings",
+}
 _PATH_MODEL = re.compile(r"/(?:models|model|endpoints)/([^/:]+(?::[0-9][^/:]*)?)(?=[:/]|$)")
 _SLUG = re.compile(r"(?:^|/)v1/([A-Za-z0-9][\w.-]*)$")
 _NOT_SLUGS = frozenset(
-    "assistants audio batches chat classify complete conversations decisions edits engines files fine-tunes fine_tuning "
-    "generations images models moderations organization projects rerank score search threads uploads vector_stores "
-    "videos".split()
+    [
+        "assistants",
+        "audio",
+        "batches",
+        "chat",
+        "classify",
+        "complete",
+        "conversations",
+        "decisions",
+        "edits",
+        "engines",
+        "files",
+        "fine-tunes",
+        "fine_tuning",
+        "generations",
+        "images",
+        "models",
+        "moderations",
+        "organization",
+        "projects",
+        "rerank",
+        "score",
+        "search",
+        "threads",
+        "uploads",
+        "vector_stores",
+        "videos",
+    ]
 )
 """Resources that stand directly under /v1 elsewhere, so are no model's name at Segmind."""
 

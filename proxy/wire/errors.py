@@ -12,22 +12,87 @@ from proxy.wire.facts import Facts
 
 OTHER = "other"
 KNOWN = frozenset(
-    """
-    api_error authentication_error bad_request bad_request_error billing_error billing_hard_limit_reached cancelled
-    conflict_error content_filter content_policy_violation context_length_exceeded cyber_policy deadline_exceeded
-    engine_overloaded error failed_generation failed_precondition forbidden_error image_content_policy_violation
-    image_parse_error insufficient_balance insufficient_credits insufficient_quota internal internal_error
-    internal_server_error internal_server_exception invalid_api_key invalid_argument invalid_image invalid_prompt
-    invalid_request invalid_request_error max_tokens_exceeded model_error_exception model_not_found
-    model_stream_error_exception model_timeout_exception not_found not_found_error out_of_range overloaded
-    overloaded_error permission_denied permission_error policy_violation previous_response_not_found
-    rate_limit_error rate_limit_exceeded request_too_large resource_exhausted resource_not_found
-    server_error server_overloaded server_is_overloaded service_unavailable service_unavailable_error
-    service_unavailable_exception slow_down string_above_max_length throttling_exception timeout timeout_error
-    token_limit_exceeded tool_use_failed unauthenticated unauthorized unavailable unimplemented unknown_model
-    unprocessable_entity unsupported_country_region_territory unsupported_model upstream_error validation_error
-    validation_exception vector_store_timeout websocket_connection_limit_reached wrong_api_key
-    """.split()
+    [
+        "api_error",
+        "authentication_error",
+        "bad_request",
+        "bad_request_error",
+        "billing_error",
+        "billing_hard_limit_reached",
+        "cancelled",
+        "conflict_error",
+        "content_filter",
+        "content_policy_violation",
+        "context_length_exceeded",
+        "cyber_policy",
+        "deadline_exceeded",
+        "engine_overloaded",
+        "error",
+        "failed_generation",
+        "failed_precondition",
+        "forbidden_error",
+        "image_content_policy_violation",
+        "image_parse_error",
+        "insufficient_balance",
+        "insufficient_credits",
+        "insufficient_quota",
+        "internal",
+        "internal_error",
+        "internal_server_error",
+        "internal_server_exception",
+        "invalid_api_key",
+        "invalid_argument",
+        "invalid_image",
+        "invalid_prompt",
+        "invalid_request",
+        "invalid_request_error",
+        "max_tokens_exceeded",
+        "model_error_exception",
+        "model_not_found",
+        "model_stream_error_exception",
+        "model_timeout_exception",
+        "not_found",
+        "not_found_error",
+        "out_of_range",
+        "overloaded",
+        "overloaded_error",
+        "permission_denied",
+        "permission_error",
+        "policy_violation",
+        "previous_response_not_found",
+        "rate_limit_error",
+        "rate_limit_exceeded",
+        "request_too_large",
+        "resource_exhausted",
+        "resource_not_found",
+        "server_error",
+        "server_overloaded",
+        "server_is_overloaded",
+        "service_unavailable",
+        "service_unavailable_error",
+        "service_unavailable_exception",
+        "slow_down",
+        "string_above_max_length",
+        "throttling_exception",
+        "timeout",
+        "timeout_error",
+        "token_limit_exceeded",
+        "tool_use_failed",
+        "unauthenticated",
+        "unauthorized",
+        "unavailable",
+        "unimplemented",
+        "unknown_model",
+        "unprocessable_entity",
+        "unsupported_country_region_territory",
+        "unsupported_model",
+        "upstream_error",
+        "validation_error",
+        "validation_exception",
+        "vector_store_timeout",
+        "websocket_connection_limit_reached",
+        "wrong_api_key",
+    ]
 )
 """Reasons that providers name, in snake_case. Anything else is `other`: the value becomes a metric label."""
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")

@@ -145,9 +145,8 @@ def _end(event: dict[str, Any], usage: Any, facts: Facts) -> None:
     if type(timings) is dict:
         facts.spare_usage = timings
     choices = event.get("choices")
-    if type(choices) is list and choices and type(choices[0]) is dict:
-        if usage is None and choices[0].get("usage") is not None:
-            facts.count(choices[0]["usage"])
+    if usage is None and type(choices) is list and choices and type(choices[0]) is dict:
+        facts.count(choices[0].get("usage"))  # Moonshot
     if facts.usage is not None and facts.finish_reason is not None and not facts.several:
         facts.terminal = True
     facts.tier(event.get("service_tier"))

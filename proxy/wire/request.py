@@ -17,7 +17,15 @@ HEAD_BYTES = 64 << 10
 _MAX_MODEL = 256
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,256})"')
 _MODEL_FIELD = re.compile(rb'name="?model"?\s*\r?\n(?:[^\r\n]+\r?\n)*\r?\n([^\r\n]{1,256})\r?\n')
-_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "max_new_tokens", "num_predict", "maxOutputTokens", "maxTokens")
+_LIMITS = (
+    "max_completion_tokens",
+    "max_tokens",
+    "max_output_tokens",
+    "max_new_tokens",
+    "num_predict",
+    "maxOutputTokens",
+    "maxTokens",
+)
 _LIMIT_PLACES = ("generationConfig", "generation_config", "options", "parameters", "inferenceConfig")
 
 
@@ -132,10 +140,9 @@ def _messages(value: Any) -> Iterator[Message]:
 
 
 def _message(item: dict[str, Any]) -> Message:
+    plain = (item.get(key) for key in ("text", "arguments", "output", "thinking", "reasoning_content"))
     texts = [*_texts(item.get("content")), *_texts(item.get("parts")), *_calls(item)]
-    for key in ("text", "arguments", "output", "thinking", "reasoning_content"):
-        if type(item.get(key)) is str:
-            texts.append(_text(item[key]))
+    texts += (_text(value) for value in plain if type(value) is str)
     role, name = item.get("role"), item.get("name")
     return Message(role if type(role) is str else "user", "\n".join(texts), name if type(name) is str else "")
 
@@ -161,8 +168,9 @@ def _calls(item: dict[str, Any]) -> Iterator[str]:
     calls = item.get("tool_calls")
     for call in calls if type(calls) is list else ():
         function = call.get("function") if type(call) is dict else None
-        for key in ("name", "arguments") if type(function) is dict else ():
-            value = function[key] if key in function else None  # type: ignore[index]  # a dict by the line above
+        if type(function) is not dict:
+            continue
+        for value in (function.get("name"), function.get("arguments")):
             if type(value) is str:
                 yield value
             elif type(value) is dict:

@@ -236,7 +236,8 @@ def _cohere(usage: dict[str, Any], counts: Counts) -> None:
 
 _SHAPES: tuple[tuple[frozenset[str], Callable[[dict[str, Any], Counts], None]], ...] = (
     (frozenset({"promptTokenCount", "candidatesTokenCount", "totalTokenCount", "responseTokenCount"}), _gemini),
-    (frozenset({"inputTokens", "outputTokens", "inputTokenCount", "outputTokenCount", "inputTextTokenCount"}), _bedrock),
+    (frozenset({"inputTokens", "outputTokens", "inputTokenCount", "outputTokenCount"}), _bedrock),
+    (frozenset({"inputTextTokenCount"}), _bedrock),
     (frozenset({"prompt_eval_count", "eval_count"}), _ollama),
     (frozenset({"prompt_n", "predicted_n"}), _timings),
     (frozenset({"billed_units"}), _cohere),
@@ -246,10 +247,11 @@ _SHAPES: tuple[tuple[frozenset[str], Callable[[dict[str, Any], Counts], None]], 
 
 def _derive_output(counts: Counts) -> None:
     """Input and total but no output: a zero that was left out, or the difference."""
-    if counts.output is None and counts.input is not None and counts.total is not None and not counts.refused:
-        if counts.total >= counts.input:
-            counts.output = counts.total - counts.input
-            counts.rules.append("output_from_total")
+    if counts.refused or counts.output is not None or counts.input is None or counts.total is None:
+        return
+    if counts.total >= counts.input:
+        counts.output = counts.total - counts.input
+        counts.rules.append("output_from_total")
 
 
 def _clamp(counts: Counts) -> None:
@@ -272,7 +274,7 @@ def charged(usage: dict[str, Any]) -> int | None:
     if type(cost) is dict:
         cost = cost.get("total_cost")  # Perplexity
     ticks = usage.get("cost_in_usd_ticks")
-    if cost is None and type(ticks) in (int, float):
+    if cost is None and (type(ticks) is int or type(ticks) is float):
         cost = ticks / 1e10  # xAI: ten thousand million ticks are one dollar
     if cost is None:
         cost = usage.get("estimated_cost")  # DeepInfra, Hugging Face's router
@@ -286,9 +288,9 @@ def nano_dollars(dollars: Any) -> int | None:
             dollars = float(dollars)
         except ValueError:
             return None
-    if type(dollars) not in (int, float) or not 0 <= dollars < _MAX_DOLLARS:
-        return None
-    return round(dollars * _NUSD)
+    if (type(dollars) is int or type(dollars) is float) and 0 <= dollars < _MAX_DOLLARS:
+        return round(dollars * _NUSD)
+    return None
 
 
 def kept(usage: dict[str, Any]) -> dict[str, Any] | None:
