@@ -15,6 +15,8 @@ import sqlalchemy as sa
 
 BUSY_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 5
+TABLES_LOCK = 0x5745_4952
+"""Key of the PostgreSQL advisory lock under which weir's processes change tables ("WEIR")."""
 
 
 class LedgerUnavailable(Exception):
@@ -57,7 +59,9 @@ def read_only(url: str, *, statement_timeout: float | None = 60.0) -> Iterator[s
     try:
         with engine.connect() as connection, connection.begin():
             if not sqlite:
+                # The second for what comes after a COMMIT that was typed in with the question.
                 connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+                connection.exec_driver_sql("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
             yield connection
     finally:
         engine.dispose()

@@ -109,9 +109,7 @@ def encode(kind: Kind, payload: bytes) -> bytes:
 class JournalWriter:
     """The writing side, owned by one worker. No method raises on a failing disk; `False` means not on disk now."""
 
-    def __init__(
-        self, root: Path, boot_id: str, *, segment_bytes: int = 16 << 20, max_bytes: int = 2 << 30
-    ) -> None:
+    def __init__(self, root: Path, boot_id: str, *, segment_bytes: int = 16 << 20, max_bytes: int = 2 << 30) -> None:
         self._root = root
         self._directory = root / boot_id
         self._segment_bytes = segment_bytes

@@ -21,11 +21,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import store
-from store.engine import open_engine, sqlite_path
+from store.engine import TABLES_LOCK, open_engine, sqlite_path
 from store.schema import metadata
-
-LOCK = 0x5745_4952
-"""Key of the advisory lock that all weir processes of one PostgreSQL database share for changes of tables ("WEIR")."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +51,7 @@ def upgrade(url: str) -> State:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _engine(url) as engine, engine.begin() as connection:
         if connection.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(TABLES_LOCK)))
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

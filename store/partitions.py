@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
+from store.engine import TABLES_LOCK
 from store.schema import EPOCH, MICROSECOND, calls, gaps, marks, moment
 
 AHEAD = 3
 """Months made ahead."""
 STEP = 5_000
 """Rows deleted per transaction on SQLite: some 20 ms, so that the writer beside it waits no longer."""
-_LOCK = 0x5745_4952
 
 
 def ensure(connection: sa.Connection, now: int) -> list[str]:
@@ -26,7 +26,7 @@ def ensure(connection: sa.Connection, now: int) -> list[str]:
     starts = [_month(moment(now), ahead) for ahead in range(AHEAD + 1)]
     if not [start for start in starts if _name(start) not in _existing(connection)]:
         return []
-    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(TABLES_LOCK)))
     existing = _existing(connection)
     missing = [start for start in starts if _name(start) not in existing]
     for start in missing:
@@ -56,7 +56,7 @@ def prune(engine: sa.Engine, before: int) -> int:
 def _prune_postgresql(engine: sa.Engine, before: int) -> int:
     limit = _month(moment(before), 0)
     with engine.begin() as connection:
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(TABLES_LOCK)))
         old = [name for name in _existing(connection) if name < _name(limit)]
         edge = (limit - EPOCH) // MICROSECOND
         count = _set_aside(connection, edge)

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from store.bulk import Insert
 from store.record import COLUMNS, Outcome, UsageSource
-from store.schema import HOUR_US, LATENCY_KEY, SUMS, USAGE_KEY, latency_hourly, sessions, usage_hourly
+from store.schema import HOUR_US, LATENCY_KEY, SUMS, USAGE_KEY, calls, latency_hourly, sessions, usage_hourly
 
 METRICS = ("duration", "ttft", "first_chunk", "overhead", "inter_token")
 """What `latency_hourly` keeps; each is the column of that name with `_us`."""
@@ -31,6 +31,7 @@ FOLDED = (
 pick = itemgetter(*(COLUMNS.index(name) for name in FOLDED))
 """Row of `calls` → what the fold reads of it."""
 
+# Outcomes that count as no error (`CallRecord.failed`), and those of calls that the provider did no work for.
 NO_FAULT = frozenset({Outcome.OK.value, Outcome.CLIENT_CLOSED.value})
 NO_ANSWER = frozenset({Outcome.UPSTREAM_ERROR.value, Outcome.UPSTREAM_UNREACHABLE.value, Outcome.REJECTED.value})
 
@@ -103,6 +104,23 @@ def _amounts(row: tuple[Any, ...]) -> tuple[int, ...]:
 def _session(found: list[tuple[int, ...]]) -> tuple[int, ...]:
     times, *sums = zip(*found, strict=True)
     return (min(times), max(times), *map(sum, sums))
+
+
+def call_sums() -> list[sa.ColumnElement[Any]]:
+    """The same sums as columns of a question over `calls`, in the order of `schema.SUMS`; tests hold it to `fold`."""
+    call = calls.c
+    measured = call.input_tokens.is_not(None) | call.output_tokens.is_not(None)
+    counted = {
+        "calls": sa.true(),
+        "errors": call.outcome.not_in(sorted(NO_FAULT)),
+        "unpriced": call.cost_nusd.is_(None) & measured,
+        "unmeasured": ~measured & (call.operation != "") & call.outcome.not_in(sorted(NO_ANSWER)),
+        "estimated": call.usage_source == "estimated",
+    }
+    return [
+        sa.func.sum(sa.case((counted[name], 1), else_=0) if name in counted else sa.func.coalesce(call[name], 0))
+        for name in SUMS
+    ]
 
 
 def add(connection: sa.Connection, rollups: Rollups) -> None:
