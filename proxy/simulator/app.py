@@ -48,11 +48,11 @@ ONE_VENDOR: tuple[tuple[str, str, Speaker], ...] = (
     ("/openai", "/v1/responses", openai_responses.API),
     ("/anthropic", "/v1/messages", anthropic_messages.API),
     ("/anthropic", "/v1/messages/count_tokens", anthropic_messages.COUNT),
-    ("/gemini", "/v1beta/models/{model}:generateContent", gemini.WHOLE),
-    ("/gemini", "/v1beta/models/{model}:streamGenerateContent", gemini.stream),
-    ("/gemini", "/v1beta/models/{model}:embedContent", gemini.EMBED),
-    ("/gemini", "/v1beta/models/{model}:batchEmbedContents", gemini.BATCH_EMBED),
-    ("/gemini", "/v1beta/models/{model}:countTokens", gemini.COUNT),
+    *(
+        ("/gemini", f"/{version}/models/{{model}}:{method}", speaker)
+        for version in ("v1", "v1beta")
+        for method, speaker in gemini.METHODS
+    ),
     ("/ollama", "/api/chat", ollama.CHAT),
     ("/ollama", "/api/generate", ollama.GENERATE),
     ("/ollama", "/api/embed", ollama.EMBED),

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from proxy.simulator.api import Api, Asked, need, text_of, whole_number
+from proxy.simulator.api import Api, Asked, Speaker, need, text_of, whole_number
 from proxy.simulator.story import Answer, Ask, vector
 
 STATUSES = {
@@ -167,3 +167,13 @@ COUNT = Api(name="count", read=read, document=count, refusal=refusal, headers=he
 def stream(asked: Asked) -> Api:
     """The framing that the address asks for."""
     return SSE if asked.query.get("alt") == "sse" else ARRAY
+
+
+METHODS: tuple[tuple[str, Speaker], ...] = (
+    ("generateContent", WHOLE),
+    ("streamGenerateContent", stream),
+    ("embedContent", EMBED),
+    ("batchEmbedContents", BATCH_EMBED),
+    ("countTokens", COUNT),
+)
+"""What stands behind the colon in an address, and what answers there."""

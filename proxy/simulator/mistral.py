@@ -1,5 +1,5 @@
 """Mistral: OpenAI's chat API with three differences: a stream always tells usage, in its last chunk; no `usage: null`
-comes before that; and errors are flat objects. Embeddings are OpenAI's.
+comes before that; and errors are flat objects. Embeddings are OpenAI's with an id.
 """
 
 from __future__ import annotations
@@ -78,4 +78,11 @@ CHAT = Api(
     broken=shape.BROKEN,
     headers=headers,
 )
-EMBEDDINGS = replace(openai_embeddings.API, refusal=refusal, headers=headers)
+
+
+def embeddings(answer: Answer) -> bytes:
+    """OpenAI's list of embeddings, with an id."""
+    return orjson.dumps({"id": answer.ident, **orjson.loads(openai_embeddings.document(answer))})
+
+
+EMBEDDINGS = replace(openai_embeddings.API, document=embeddings, refusal=refusal, headers=headers)

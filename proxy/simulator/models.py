@@ -7,7 +7,7 @@ from typing import Any
 
 from proxy.simulator.story import CREATED
 
-NAMES = ("gpt-4o", "gpt-4o-mini", "claude-sonnet-4-5", "gemini-2.5-flash", "llama3.2", "mistral-small-latest")
+NAMES = ("gpt-4o", "gpt-4o-mini", "claude-sonnet-4-6", "gemini-2.5-flash", "llama3.2", "mistral-small-latest")
 """Examples only: every model name is answered."""
 
 OPENAI: Mapping[str, Any] = {
