@@ -2,7 +2,7 @@
 
 Three places in the file matter. Up to `baseline` an earlier recorder has committed: those frames only tell which calls
 are open. Up to `seen` this process has counted: no frame is counted twice. Up to `queued` records are in the queue or
-in the ledger. When the queue is full `queued` stays behind while `seen` goes on, and later the reader goes back.
+in the ledger. When the queue is full `queued` stays behind while `seen` goes on; a second reader then catches up.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Row(NamedTuple):
     gap: Gap | None
     position: Position
     fresh: bool
+    """Whether it is to be counted: read for the first time, and by no earlier recorder."""
 
 
 class Followed:
@@ -45,13 +46,14 @@ class Followed:
         self.boot_id = reader.boot_id
         self.open: dict[int, Open] = {}
         self.behind = queued is None
-        """Records after `queued` are not in the queue; the reader has to go back for them."""
+        """Records between `queued` and `seen` are not in the queue."""
         self.committed = queued or START
         """Set by the writing thread: everything before this place is in the ledger."""
         self.put = 0
         """Items put into the queue."""
         self.settled = 0
         """Items that left it, set by the writing thread."""
+        self._rear: JournalReader | None = None
         self._baseline = baseline
         self._seen = START
         self._queued = queued or START
@@ -59,29 +61,46 @@ class Followed:
         self._begun = False
 
     def read(self, limit: int, begun: Callable[[Call], None]) -> Iterator[Row]:
-        """The next frames that leave something to record. `begun` is told of each call that was not known before."""
+        """What the next frames leave to be counted or recorded. `begun` is told of each call not known before."""
         entries = self.reader.read(limit)
         for entry in entries:
-            fresh = entry.position > self._seen
-            if fresh:
-                self._seen = entry.position
-                if not self._begun and entry.position > self._baseline:
-                    self._announce(begun)
-                self._note(entry, begun)
+            self._seen = entry.position
+            if not self._begun and entry.position > self._baseline:
+                self._announce(begun)
+            self._note(entry, begun)
             if entry.kind in (Kind.OUTCOME, Kind.GAP):
-                counted = fresh and entry.position > self._baseline
-                yield Row(entry.call, entry.reading, entry.gap, entry.position, counted)
+                yield Row(entry.call, entry.reading, entry.gap, entry.position, entry.position > self._baseline)
             elif not self.behind:
-                self._queued = max(self._queued, entry.position)
+                self.queue(entry.position)
         if not entries and not self._begun:
             self._announce(begun)
 
+    def catch_up(self, limit: int) -> Iterator[Row]:
+        """What the next frames between `queued` and `seen` leave to be recorded; they have been counted before."""
+        if self._rear is None:
+            self._rear = JournalReader(self.reader.directory)
+        self._rear.seek(self._queued)
+        entries = self._rear.read(limit)
+        for entry in entries:
+            if entry.position > self._seen:
+                break
+            if entry.kind in (Kind.OUTCOME, Kind.GAP):
+                yield Row(entry.call, entry.reading, entry.gap, entry.position, False)
+            self.queue(entry.position)
+        if not entries or self._queued >= self._seen:
+            self.behind = False
+            self._rear.seek(START)  # in another segment, so that its file is closed
+
+    def start_over(self, queued: Position) -> None:
+        """The ledger has told how far it is; only now is it known what to catch up with."""
+        self._queued = self.committed = queued
+
     def wanted(self, position: Position) -> bool:
-        """Whether a record at this place still has to be queued, and may be."""
+        """Whether a record that was just read still has to be queued, and may be."""
         return not self.behind and position > self._queued
 
     def queue(self, position: Position) -> None:
-        """Notes that the record at this place is in the queue."""
+        """Notes that everything up to this place is in the queue."""
         self._queued = max(self._queued, position)
 
     def release(self) -> None:
@@ -93,13 +112,6 @@ class Followed:
     def is_new(self, grace: float) -> bool:
         """Whether the journal may be one that is only about to begin: nothing in it, and made just now."""
         return self._seen == START and time.time() - self.reader.directory.stat().st_mtime < grace
-
-    def rewind(self, queued: Position | None = None) -> None:
-        """Goes back to read again what was not queued; `queued` when the ledger has told how far it is."""
-        if queued is not None:
-            self._queued = self.committed = queued
-        self.reader.seek(self._queued)
-        self.behind = False
 
     def interrupted(self) -> Iterator[tuple[Call, Reading, Position]]:
         """The calls that their worker can no longer end. Each is closed once the next is asked for."""

@@ -103,7 +103,7 @@ class Intake:
             self._recording = True
             for followed in self._followed.values():
                 if followed.behind:
-                    followed.rewind(self._committed.get(followed.boot_id, START))
+                    followed.start_over(self._committed.get(followed.boot_id, START))
 
     def _begin(self, reader: JournalReader) -> Followed:
         if self._committed is None:
@@ -112,18 +112,28 @@ class Intake:
         return Followed(reader, committed, committed)
 
     def _follow(self, followed: Followed, *, alive: bool) -> int:
-        if followed.behind and self._recording and len(self._pending) <= self._pending.capacity // 2:
-            followed.rewind()
         before = followed.reader.position
         rows = 0
         for row in followed.read(READ_LIMIT, self._begun):
             self._take(followed, row)
             rows += 1
+        if followed.behind:
+            rows += self._catch_up(followed)
+        elif followed.reader.position == before and not alive:
+            rows += self._finish(followed)
         if followed.reader.position != before:
             self._unsynced.add(followed.boot_id)
-        elif not alive:
-            rows += self._finish(followed)
         followed.release()
+        return rows
+
+    def _catch_up(self, followed: Followed) -> int:
+        room = self._pending.capacity - len(self._pending)
+        if not self._recording or room < READ_LIMIT:
+            return 0
+        rows = 0
+        for row in followed.catch_up(READ_LIMIT):
+            self._queue(followed, row.position, self._record(row), row.gap)
+            rows += 1
         return rows
 
     def _begun(self, call: Call) -> None:
@@ -133,15 +143,18 @@ class Intake:
         wanted = followed.wanted(row.position)
         if not wanted and not row.fresh:
             return
-        record = None
-        if row.call is not None and row.reading is not None:
-            record = self._priced(row.call, row.reading)
-            if row.fresh:
-                self._count(followed, record)
-        elif row.gap is not None and row.fresh:
+        record = self._record(row)
+        if row.fresh and record is not None:
+            self._count(followed, record)
+        elif row.fresh and row.gap is not None:
             self._count_gap(followed, row.gap)
         if wanted:
             self._queue(followed, row.position, record, row.gap)
+
+    def _record(self, row: Row) -> CallRecord | None:
+        if row.call is None or row.reading is None:
+            return None
+        return self._priced(row.call, row.reading)
 
     def _priced(self, call: Call, reading: Reading) -> CallRecord:
         return CallRecord(call, reading, self._pricer.price(call, reading))
