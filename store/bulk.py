@@ -27,6 +27,7 @@ _TYPES = {
     UtcDateTime: "bigint",
     CallId: "uuid",
 }
+_COUNTED = {"preserve_rowcount": True}
 
 
 class Insert:
@@ -49,9 +50,8 @@ class Insert:
         if not rows:
             return 0
         if connection.dialect.name == "postgresql":
-            return connection.exec_driver_sql(self._postgresql, (self._payload(rows),)).rowcount
-        options = {"preserve_rowcount": True}
-        return connection.exec_driver_sql(self._sqlite, list(rows), execution_options=options).rowcount
+            return connection.exec_driver_sql(self._postgresql, (self._payload(rows),), _COUNTED).rowcount
+        return connection.exec_driver_sql(self._sqlite, list(rows), _COUNTED).rowcount
 
     def fetch(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
         """PostgreSQL only: writes `rows`; what RETURNING gave for those that were really inserted."""

@@ -86,4 +86,5 @@ def _rebuild_sessions(connection: sa.Connection, floor: int, kept: int | None) -
         .where(named, sa.tuple_(*key).in_(touched), sa.tuple_(*key).not_in(left))
         .group_by(*key)
     )
-    return connection.execute(sessions.insert().from_select([column.name for column in sessions.c], again)).rowcount
+    insert = sessions.insert().from_select([column.name for column in sessions.c], again)
+    return connection.execute(insert, execution_options={"preserve_rowcount": True}).rowcount

@@ -9,7 +9,7 @@ flatter it.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -62,7 +62,7 @@ def fold(rows: Iterable[tuple[Any, ...]]) -> Rollups:
     """The sums of `rows`, each given as `FOLDED` says."""
     usage: dict[tuple[Any, ...], list[tuple[int, ...]]] = defaultdict(list)
     by_session: dict[tuple[Any, ...], list[tuple[int, ...]]] = defaultdict(list)
-    latency: Counter[tuple[Any, ...]] = Counter()
+    timed: dict[tuple[Any, ...], list[tuple[int | None, ...]]] = defaultdict(list)
     for row in rows:
         started_at, session_id, source, project, upstream, provider, model = row[:7]
         amounts = _amounts(row)
@@ -71,14 +71,19 @@ def fold(rows: Iterable[tuple[Any, ...]]) -> Rollups:
         if source != "none":
             by_session[session_id, project].append((started_at, *amounts))
         if row[8] == "ok":
-            for metric, value in zip(METRICS, row[16:], strict=True):
-                if value is not None:
-                    latency[hour, provider, model, metric, bucket_of(value)] += 1
+            timed[hour, provider, model].append(row[16:])
     return Rollups(
         sessions=sorted((*key, *_session(found)) for key, found in by_session.items()),
         usage=sorted((*key, *map(sum, zip(*found, strict=True))) for key, found in usage.items()),
-        latency=sorted((*key, n) for key, n in latency.items()),
+        latency=sorted(row for key, found in timed.items() for row in _buckets(key, found)),
     )
+
+
+def _buckets(key: tuple[Any, ...], found: list[tuple[int | None, ...]]) -> Iterator[tuple[Any, ...]]:
+    for metric, values in zip(METRICS, zip(*found, strict=True), strict=True):
+        known = (value for value in values if value is not None)
+        for bucket, n in Counter(map(bucket_of, known)).items():
+            yield (*key, metric, bucket, n)
 
 
 def _amounts(row: tuple[Any, ...]) -> tuple[int, ...]:
