@@ -24,6 +24,7 @@ from importlib import metadata
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from proxy.admin.api import routes
 from proxy.admin.app import Status, make_app
 from proxy.metrics import Levels, Metrics
 from proxy.pricing import Pricer
@@ -32,6 +33,7 @@ from proxy.recording.deposit import DeadLetters, Deposit, Store, open_ledger
 from proxy.recording.intake import Intake
 from proxy.recording.pending import Pending
 from proxy.settings import Settings
+from store.engine import read_only
 
 log = logging.getLogger("weir.recorder")
 
@@ -184,7 +186,9 @@ class _Server(uvicorn.Server):
 async def serve(recorder: Recorder, settings: Settings, listening: socket.socket) -> None:
     """Serves the admin port until SIGTERM or the end of standard input, then lets the recorder finish."""
     address = f"http://{settings.proxy.host}:{settings.proxy.port}"
-    app = make_app(recorder, token=settings.admin.token.get_secret_value(), proxy_address=address)
+    questions = routes(lambda: read_only(settings.store.url))
+    token = settings.admin.token.get_secret_value()
+    app = make_app(recorder, token=token, proxy_address=address, routes=questions)
     # h11, as it bounds a request's head; the proxy port has a parser of its own for that.
     config = uvicorn.Config(
         app,
