@@ -8,10 +8,11 @@ of the bytes, in any content coding, gives the same Reading, times aside.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
+from proxy.estimates import EstimateJob, apply_estimate
 from proxy.framing import Frame, Framer, Marked, Opaque
 from proxy.framing.concat import split
 from proxy.framing.inflate import BadCoding, Inflater, codings, inflate, inflater
@@ -38,26 +39,6 @@ _BROKEN_OFF = frozenset({Outcome.UPSTREAM_CUT, Outcome.CLIENT_CLOSED, Outcome.TI
 
 class MeterMisuse(Exception):
     """weir called its own meter in the wrong order."""
-
-
-class EstimateJob(NamedTuple):
-    """All that counting needs, as plain values: it is done elsewhere, in a thread."""
-
-    model: str
-    mode: str
-    """`chat` (with the tokens that a chat's form costs) or `text`."""
-    body: bytes | None
-    """The decoded request, where the input has to be counted."""
-    output: str | None
-    """The answer's text, where the output has to be counted."""
-
-
-class Estimate(NamedTuple):
-    """What `tokens.estimate` makes of a job."""
-
-    input_tokens: int | None
-    output_tokens: int | None
-    estimator: str
 
 
 class Meter:
@@ -165,7 +146,7 @@ class Meter:
                 self._fold(frames, at)
             if self._sniffing:
                 self._settle()
-        except Exception as error:  # the last line of defence: the water flows on, the row says that its meter broke
+        except Exception as error:  # noqa: BLE001  # the water flows on, and the row says that its meter broke
             self._give_up(error)
 
     def finish(self, outcome: str, *, at: float) -> Reading:
@@ -177,7 +158,7 @@ class Meter:
         try:
             self._fold(self._framer.close(), self._at)
             self._end_text()
-        except Exception as error:  # as in feed()
+        except Exception as error:  # noqa: BLE001  # as in feed()
             self._give_up(error)
         reading = self._finished = self._reading(self._verdict(outcome), at)
         self.needs_estimate = self._wants_estimate(reading)
@@ -199,21 +180,7 @@ class Meter:
             self._facts.output() if reading.output_tokens is None and self._facts.spoken else None,
         )
 
-    @staticmethod
-    def apply_estimate(reading: Reading, estimate: Estimate) -> None:
-        """Fill a reading's gaps with counts of our own; what the provider said stays."""
-        known = reading.input_tokens is not None or reading.output_tokens is not None
-        before = (reading.input_tokens, reading.output_tokens)
-        if reading.input_tokens is None:
-            reading.input_tokens = estimate.input_tokens
-        if reading.output_tokens is None:
-            reading.output_tokens = estimate.output_tokens
-        if (reading.input_tokens, reading.output_tokens) == before:
-            return
-        if reading.input_tokens is not None and reading.output_tokens is not None:
-            reading.total_tokens = reading.input_tokens + reading.output_tokens
-        reading.usage_source = UsageSource.PARTIAL if known else UsageSource.ESTIMATED
-        reading.estimator = estimate.estimator
+    apply_estimate = staticmethod(apply_estimate)
 
     def _settle(self) -> None:
         framer = self._framer.framer if isinstance(self._framer, Sniffer) else None
@@ -382,6 +349,10 @@ class Meter:
             self._count(reading, usage)
         return reading
 
+    @property
+    def _vectors(self) -> bool:
+        return self._facts.vectors or self._format.operation == "embeddings"
+
     def _pace(self, reading: Reading, first: float) -> None:
         reading.ttft_us = _micros(first - self._started)
         if self._content_events > 1:
@@ -394,7 +365,7 @@ class Meter:
         return named
 
     def _count(self, reading: Reading, usage: dict[str, Any]) -> None:
-        counts = reconcile(usage, embeddings=self._format.operation == "embeddings")
+        counts = reconcile(usage, embeddings=self._vectors)
         if self._facts.provisional:
             counts.output = counts.total = None
         if counts.refused and reading.meter_fault is None:
@@ -417,14 +388,14 @@ class Meter:
         facts = self._facts
         over = outcome in (Outcome.OK, Outcome.UPSTREAM_ERROR) or facts.finish_reason is not None
         ended = over or (facts.terminal and facts.error_type is None)
-        whole = counts.output is not None or self._format.operation == "embeddings"
+        whole = counts.output is not None or self._vectors
         return UsageSource.PROVIDER if ended and whole and counts.input is not None else UsageSource.PARTIAL
 
     def _wants_estimate(self, reading: Reading) -> bool:
         facts = self._facts
         if self._format.read is None or self._status is None or self._status >= 400:
             return False
-        if self._format.operation == "embeddings":
+        if self._vectors:
             return reading.input_tokens is None and self._body is not None and reading.outcome == Outcome.OK
         heard = facts.spoken or reading.output_tokens is not None
         return (reading.output_tokens is None and facts.spoken) or (

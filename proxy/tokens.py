@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from tiktoken import Encoding
 
-from proxy.meter import Estimate, EstimateJob
+from proxy.estimates import Estimate, EstimateJob
 from proxy.wire.request import Message, Prompt, prompt
 
 SLICE = 64 << 10
@@ -49,17 +49,9 @@ _VOCABULARIES = {
     ),
     _O200K: _Vocabulary(
         "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
-        "|".join(
-            (
-                r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-                r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-                r"\p{N}{1,3}",
-                r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
-                r"\s*[\r\n]+",
-                r"\s+(?!\S)",
-                r"\s+",
-            )
-        ),
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+        r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         {"<|endoftext|>": 199999},
     ),
 }
@@ -163,7 +155,7 @@ def _count_slice(encoding: Encoding, text: str) -> int:
         return len(encoding.encode_ordinary(text))
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException:  # a Rust panic (regex stack limit) is pyo3's PanicException, which is no Exception
+    except BaseException:  # noqa: BLE001  # a Rust panic (regex stack limit) is pyo3's, and no Exception
         return (len(text) + 3) // 4
 
 

@@ -19,7 +19,7 @@ else:
     from backports import zstd
 
 STEP_BYTES = 64 << 10
-"""Output of one step (brotli goes up to twice this): 200 MB of zeros fit in 194 KB of gzip, and are never held whole."""
+"""Output of one step (brotli's may be twice this): 200 MB of zeros fit in 194 KB of gzip, and are never held whole."""
 MAX_DECODED = 32 << 20
 """Of one body. An answer of this size has long said what it costs; beyond, reading stops (forwarding does not)."""
 MAX_CODINGS = 4

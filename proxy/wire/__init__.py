@@ -1,7 +1,7 @@
 """What frames mean: one module per provider API, one table, and a generic reader for everybody else.
 
 `classify` tells the wire format by method and path alone: any host may speak any of these. To add one, write a module
-with `read(event, facts) -> bool` (true when the event carries content) and give it a line in `FORMATS` and in the paths.
+with `read(event, facts) -> bool` (true when the event carries content); give it a row in `_ROWS` and its paths.
 """
 
 from __future__ import annotations

@@ -5,15 +5,37 @@ Holds values only as the provider gave them; `usage` reconciles the counts at th
 
 from __future__ import annotations
 
-from io import StringIO
 from typing import Any
 
 MAX_TEXT = 4 << 20
 """Characters of output kept for an estimate: ten times the longest answer that any model gives."""
 MAX_LANES = 32
 """Choices (`n`) whose text is kept apart."""
+BLOCK = 256
+"""Pieces of text joined at once: a token each, which as objects of their own would weigh ten times the text."""
 NAME_LENGTH = 256
 """Longer names are cut: model names and ids come from outside and go into rows and labels."""
+
+
+class Speech:
+    """Text that comes in small pieces."""
+
+    __slots__ = ("_blocks", "_pieces")
+
+    def __init__(self) -> None:
+        self._blocks: list[str] = []
+        self._pieces: list[str] = []
+
+    def add(self, text: str) -> None:
+        """Go on with the next piece."""
+        self._pieces.append(text)
+        if len(self._pieces) == BLOCK:
+            self._blocks.append("".join(self._pieces))
+            self._pieces.clear()
+
+    def whole(self) -> str:
+        """All of it."""
+        return "".join((*self._blocks, *self._pieces))
 
 
 class Facts:
@@ -22,8 +44,6 @@ class Facts:
     __slots__ = (
         "_lanes",
         "_room",
-        "_write",
-        "cost_nusd",
         "error_type",
         "fault",
         "finish_reason",
@@ -37,6 +57,7 @@ class Facts:
         "terminal",
         "text",
         "usage",
+        "vectors",
     )
 
     def __init__(self) -> None:
@@ -54,12 +75,12 @@ class Facts:
         """Counts from another place (llama.cpp's `timings`, headers), used when no usage came."""
         self.provisional = False
         """The output count in `usage` is a placeholder (Anthropic's message_start)."""
-        self.cost_nusd: int | None = None
+        self.vectors = False
+        """The answer is made of vectors: there is no output to count."""
         self.fault: str | None = None
-        self.text = StringIO()
-        self._write = self.text.write
+        self.text = Speech()
         self._room = MAX_TEXT
-        self._lanes: dict[int, StringIO] | None = None
+        self._lanes: dict[int, Speech] | None = None
         self.spoken = False
         """Some text of the answer was heard."""
 
@@ -67,7 +88,7 @@ class Facts:
         """Keep output text for an estimate."""
         self._room -= len(text)
         if self._room >= 0:
-            self._write(text)
+            self.text.add(text)
             self.spoken = True
 
     def say_in(self, lane: Any, text: str) -> None:
@@ -79,7 +100,7 @@ class Facts:
             self._lanes = {}
         self._room -= len(text)
         if self._room >= 0:
-            self._lanes.setdefault(lane, StringIO()).write(text)
+            self._lanes.setdefault(lane, Speech()).add(text)
             self.spoken = True
 
     @property
@@ -90,7 +111,7 @@ class Facts:
     def output(self) -> str:
         """All output text, choice after choice."""
         lanes = self._lanes or {}
-        return "\n".join((self.text.getvalue(), *(lanes[lane].getvalue() for lane in sorted(lanes))))
+        return "\n".join((self.text.whole(), *(lanes[lane].whole() for lane in sorted(lanes))))
 
     def flaw(self, what: str) -> None:
         """Something could not be read as its format says. The first one is kept."""

@@ -24,6 +24,8 @@ def read(event: dict[str, Any], facts: Facts) -> bool:
     if type(feedback) is dict and feedback.get("blockReason"):
         facts.finish(feedback["blockReason"])
         facts.terminal = True
+    if "embedding" in event or "embeddings" in event:
+        facts.vectors = facts.terminal = True
     content = False
     candidates = event.get("candidates")
     for candidate in candidates if type(candidates) is list else ():

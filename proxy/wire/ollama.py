@@ -28,7 +28,10 @@ def read(event: dict[str, Any], facts: Facts) -> bool:
         facts.name(event.get("model"), None)
     if "error" in event:
         note(event, facts)
-    if event.get("done") is True or "embeddings" in event or "embedding" in event:
+    if "embeddings" in event or "embedding" in event:
+        facts.vectors = True
+        _done(event, facts)
+    elif event.get("done") is True:
         _done(event, facts)
     spoke = False
     for key in ("response", "thinking"):

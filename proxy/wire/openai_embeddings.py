@@ -13,5 +13,5 @@ def read(event: dict[str, Any], facts: Facts) -> bool:
     facts.name(event.get("model"), event.get("id"))
     note(event, facts)
     facts.count(event.get("usage"))
-    facts.terminal = True
+    facts.terminal = facts.vectors = True
     return False

@@ -75,7 +75,7 @@ def parse(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except ValueError:
-        pass
+        pass  # NaN, lone surrogates, a BOM, numbers beyond 64 bits: the standard library is more lenient
     try:
         return lenient_loads(body.decode("utf-8-sig", "replace"), parse_int=_integer)
     except (ValueError, RecursionError):
