@@ -59,11 +59,6 @@ class Pending:
             for _ in range(count):
                 self._items.popleft()
 
-    def wake(self) -> None:
-        """Ends a wait in `batch`, for shutdown."""
-        with self._changed:
-            self._changed.notify_all()
-
     def oldest(self) -> float | None:
         """When the oldest item was read; None when there is none."""
         with self._changed:
