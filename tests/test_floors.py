@@ -43,7 +43,7 @@ ROOMS = {
 """Library → the rooms (a module, or a package with all in it) that may import it."""
 
 PURE = ("store.record", "proxy.gate", "proxy.route", "proxy.identity", "proxy.headers", "proxy.meter",
-        "proxy.estimates", "proxy.framing", "proxy.wire")  # fmt: skip
+        "proxy.estimates", "proxy.tally", "proxy.framing", "proxy.wire")  # fmt: skip
 
 PURE_STDLIB = {"__future__", "abc", "array", "base64", "binascii", "bisect", "codecs", "collections", "compression",
                "contextlib", "copy", "dataclasses", "decimal", "enum", "fnmatch", "functools", "hashlib", "heapq",
