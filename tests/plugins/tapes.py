@@ -86,11 +86,17 @@ class Script:
 Choose = Callable[[Message], Script]
 
 
+def _choice(script: Script | Choose | list[bytes]) -> Choose:
+    if isinstance(script, list):
+        script = Script(script)
+    return script if callable(script) else lambda _: script
+
+
 class TapePlayer:
     """A TCP server on loopback; one thread per connection."""
 
-    def __init__(self, script: Script | Choose) -> None:
-        self._choose: Choose = script if callable(script) else lambda _: script
+    def __init__(self, script: Script | Choose | list[bytes]) -> None:
+        self._choose = _choice(script)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self.requests: list[Message] = []
@@ -101,6 +107,12 @@ class TapePlayer:
         self._open: set[socket.socket] = set()
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
+
+    def play(self, script: Script | Choose | list[bytes]) -> None:
+        """Another answer from now on, and a clean list of requests."""
+        self._choose = _choice(script)
+        self.requests.clear()
+        self.client_closed.clear()
 
     @property
     def url(self) -> str:
@@ -163,7 +175,7 @@ class TapePlayer:
 @contextmanager
 def playing(script: Script | Choose | list[bytes]) -> Iterator[TapePlayer]:
     """A player for as long as the block runs."""
-    player = TapePlayer(Script(script) if isinstance(script, list) else script)
+    player = TapePlayer(script)
     try:
         yield player
     finally:
@@ -176,7 +188,7 @@ def play() -> Iterator[Callable[[Script | Choose | list[bytes]], TapePlayer]]:
     players: list[TapePlayer] = []
 
     def start(script: Script | Choose | list[bytes]) -> TapePlayer:
-        players.append(TapePlayer(Script(script) if isinstance(script, list) else script))
+        players.append(TapePlayer(script))
         return players[-1]
 
     yield start

@@ -25,6 +25,7 @@ from psycopg.rows import dict_row
 from tests.plugins.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+COMMAND = ("-m", "proxy")
 START_SECONDS = 30.0
 WAIT_SECONDS = 15.0
 ADDRESSES = re.compile(r"proxy on http://[^\s]*:(\d+)\s+admin on http://[^\s]*:(\d+)")
@@ -61,7 +62,7 @@ class Weir:
         return self._process
 
     def start(self) -> Weir:
-        command = [sys.executable, "-m", "proxy", "serve", "--config", str(self.config)]
+        command = [sys.executable, *COMMAND, "serve", "--config", str(self.config)]
         plain = {key: value for key, value in os.environ.items() if not key.startswith("WEIR_")}
         self._process = subprocess.Popen(
             command,
