@@ -1,6 +1,6 @@
-"""What one worker does with a request: decide in one place, then hand it to an exchange; and everything exchanges share.
+"""What one worker does with a request: decide in one place, hand it to an exchange, and record how it ended.
 
-Deciding is synchronous and done by the pure files (`gate`, `route`, `identity`, `headers`); this file only calls them in
+Deciding is synchronous and done by the pure files (`gate`, `route`, `identity`, `headers`); this file calls them in
 order, numbers the call, writes its INTENT before anything goes upstream, and its OUTCOME when it has ended.
 """
 
@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 
 from proxy.call_ids import CallIds
 from proxy.durability import GroupCommit
+from proxy.estimates import Estimate, apply_estimate
 from proxy.exchange import Downstream, Exchange, Line
-from proxy.gate import Framing, Refusal, check_headers, check_target
-from proxy.headers import Headers, request_head
+from proxy.gate import Framing, Refusal, check_headers, check_target, head_too_large
+from proxy.headers import Headers, RequestHead, request_head
 from proxy.identity import Identity, MalformedLabel, identify, key_id
 from proxy.meter import Meter
 from proxy.route import Router, Target, upstream_route
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 MAX_PATHS = 2048
 """Targets whose route is remembered: real traffic has some dozen; paths with ids in them push each other out."""
 MAX_CACHED_TARGET = 256
+MAX_COPIES = 256 << 20
+"""Bytes of request bodies that the meters of a worker may hold at one time, for counting should usage be missing."""
 MAX_ESTIMATES = 1000
 """Calls waiting for their tokens to be counted; above it, counts stay unknown rather than memory growing."""
 PROGRESS_SECONDS = 5.0
@@ -89,7 +92,7 @@ class DataPlane:
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="weir-count")
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="weir-sync")
         self._durable = GroupCommit(journal.sync, self._disk) if settings.journal.durability == "strict" else None
-        self._estimating = 0
+        self._counting: set[asyncio.Future[Estimate]] = set()
         self._line = Line(
             pool=Pool(connect_timeout=proxy.connect_timeout, clock=self.clock),
             clock=self.clock,
@@ -97,6 +100,7 @@ class DataPlane:
             in_thread=self._in_thread,
             max_request_bytes=proxy.max_request_bytes,
             meter_request_bytes=proxy.meter_request_bytes,
+            copy_room=MAX_COPIES,
             first_byte_timeout=proxy.first_byte_timeout,
             body_timeout=proxy.body_timeout,
             idle_timeout=proxy.idle_timeout,
@@ -105,14 +109,14 @@ class DataPlane:
     def open(self, request: Request, downstream: Downstream) -> Exchange | None:
         """Begins to carry a request, or refuses it; then the answer has been given and None comes back."""
         try:
-            framing, target, identity = self._decide(request)
+            head, framing, target, identity = self._decide(request)
         except _Refused as refused:
             self.reject(request, downstream, refused.refusal, refused.target)
             return None
         call = self._call(request, target, identity)
         meter = Meter(wire_format=target.wire_format, path=target.path, started=request.at)
         exchange = Exchange(self._line, call, meter, downstream, request.at)
-        exchange.request_headers = request.headers
+        exchange.content_type, exchange.content_encoding = head.content_type, head.content_encoding
         exchange.estimate_mode = target.upstream.estimate
         self.active.add(exchange)
         self._journal.intent(call)
@@ -121,14 +125,12 @@ class DataPlane:
         if request.complete:
             exchange.body_end()
         if self._durable is None:
-            self._begin(exchange, request, target, framing)
+            self._begin(exchange, request, head, target, framing)
         else:
-            self._durable.when_durable(lambda _durable: self._begin(exchange, request, target, framing))
+            self._durable.when_durable(lambda _on_disk: self._begin(exchange, request, head, target, framing))
         return exchange
 
-    def reject(
-        self, request: Request, downstream: Downstream, refusal: Refusal, target: Target | None = None
-    ) -> None:
+    def reject(self, request: Request, downstream: Downstream, refusal: Refusal, target: Target | None = None) -> None:
         """Answers with a refusal and leaves the row of it. Nothing is forwarded."""
         call = self._call(request, target, Identity())
         downstream.refuse(refusal, call.call_id)
@@ -152,8 +154,7 @@ class DataPlane:
         """Ends what still runs, waits for the last counts, and closes the journal."""
         for exchange in list(self.active):
             exchange.shut_down()
-        while self._estimating:
-            await asyncio.sleep(0.01)
+        await asyncio.gather(*self._counting, return_exceptions=True)
         self._line.pool.close()
         self._threads.shutdown()
         self._disk.shutdown()
@@ -161,10 +162,13 @@ class DataPlane:
 
     # -- deciding
 
-    def _decide(self, request: Request) -> tuple[Framing, Target, Identity]:
+    def _decide(self, request: Request) -> tuple[RequestHead, Framing, Target, Identity]:
         route = self._route(request.method, request.target)
         target = route if isinstance(route, Target) else None
-        framing = check_headers(request.version, request.headers, self._line.max_request_bytes)
+        head = RequestHead(request.headers)
+        if head.size + len(request.target) > self.max_head_bytes:
+            raise _Refused(head_too_large(self.max_head_bytes), target)
+        framing = check_headers(request.version, head, self._line.max_request_bytes)
         if isinstance(framing, Refusal):
             raise _Refused(framing, target)
         if not isinstance(route, Target):
@@ -173,7 +177,7 @@ class DataPlane:
             text = f"this worker already carries proxy.max_streams = {self._max_streams} calls; try again"
             raise _Refused(Refusal(503, "too_many_streams", text), target)
         try:
-            return framing, route, identify(request.headers, route.query, route.labels)
+            return head, framing, route, identify(head, route.query, route.labels)
         except MalformedLabel as error:
             raise _Refused(error.refusal(), target) from None
 
@@ -212,11 +216,13 @@ class DataPlane:
             call.operation, call.wire_format = target.operation, target.wire_format
         return call
 
-    def _begin(self, exchange: Exchange, request: Request, target: Target, framing: Framing) -> None:
+    def _begin(self, exchange: Exchange, request: Request, head: RequestHead, target: Target, framing: Framing) -> None:
         if exchange in self.active:
-            head = request_head(request.method, target.target, target.upstream.authority, request.headers)
             exchange.begin(
-                target.upstream, head, chunked_body=framing.length is None, head_only=request.method == b"HEAD"
+                target.upstream,
+                request_head(request.method, target.target, target.upstream.authority, head),
+                chunked_body=framing.length is None,
+                head_only=request.method == b"HEAD",
             )
 
     # -- ending
@@ -224,19 +230,19 @@ class DataPlane:
     def _finished(self, exchange: Exchange, reading: Reading) -> None:
         self.active.discard(exchange)
         mode = exchange.estimate_mode
-        if not exchange.meter.needs_estimate or mode == "off" or self._estimating >= MAX_ESTIMATES:
+        if not exchange.meter.needs_estimate or mode == "off" or len(self._counting) >= MAX_ESTIMATES:
             self._journal.outcome(exchange.call, reading)
             return
-        self._estimating += 1
-        job = exchange.meter.estimate_job(mode=mode)
+        job = exchange.meter.estimate_job(mode)
         future = asyncio.get_running_loop().run_in_executor(self._threads, estimate, job)
+        self._counting.add(future)
         future.add_done_callback(lambda done: self._estimated(exchange, reading, done))
 
-    def _estimated(self, exchange: Exchange, reading: Reading, done: asyncio.Future[object]) -> None:
-        self._estimating -= 1
+    def _estimated(self, exchange: Exchange, reading: Reading, done: asyncio.Future[Estimate]) -> None:
+        self._counting.discard(done)
         error = done.exception()
         if error is None:
-            exchange.meter.apply_estimate(reading, done.result())
+            apply_estimate(reading, done.result())
         else:
             log.error("tokens could not be counted call_id=%s error=%s", exchange.call.call_id, type(error).__name__)
         self._journal.outcome(exchange.call, reading)

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from proxy import chunked
 from proxy.gate import Refusal, too_large
-from proxy.headers import Headers, find
+from proxy.headers import Headers
 from proxy.meter import Meter
 from proxy.route import UpstreamRoute
 from proxy.upstream import ConnectFailed, Pool, UpstreamConnection
@@ -46,8 +46,8 @@ _REASONS = {
 class Downstream(Protocol):
     """Where the answer goes. Calls come in the order head, chunk…, end; `abort` or `refuse` may come instead."""
 
-    def head(self, status: int, reason: bytes, headers: Headers, call_id: str, *, until_close: bool) -> None:
-        """The answer's head. `until_close`: the body ends with the connection."""
+    def head(self, raw: bytes, status: int, headers: Headers, call_id: str, *, until_close: bool) -> None:
+        """The answer's head: its own bytes, and what they say. `until_close`: the body ends with the connection."""
 
     def chunk(self, raw: bytes, payload: bytes) -> None:
         """Body bytes: `raw` in the framing that the head announced, `payload` the content alone."""
@@ -76,6 +76,8 @@ class Line:
     in_thread: Callable[[Callable[[], None]], asyncio.Future[None]]
     max_request_bytes: int
     meter_request_bytes: int
+    copy_room: int
+    """Bytes of requests that may still be copied for the meters; it shrinks and grows with the calls."""
     first_byte_timeout: float
     body_timeout: float
     idle_timeout: float
@@ -89,13 +91,13 @@ class _Phase(IntEnum):
 
 
 class Exchange:
-    """Carries one call. `begin` starts it; the listener then calls `body`, `body_end`, `blocked`, `client_gone`."""
+    """Carries one call. `begin` starts it; the client's side calls `body`, `body_end`, `blocked`, `client_gone`."""
 
     __slots__ = (
-        "_chunked", "_connection", "_copy", "_copy_bytes", "_downstream", "_finishing", "_head", "_head_only", "_key",
-        "_line", "_parsing", "_phase", "_request_done", "_route", "_task", "_truncated", "_waiting", "_waiting_bytes",
-        "call", "estimate_mode", "last_at", "meter", "overhead", "paused", "progress_at", "received_at", "request_bytes",
-        "request_headers",
+        "_chunked", "_connection", "_copy", "_copy_bytes", "_downstream", "_head_only", "_line", "_parsing", "_phase",
+        "_request_done", "_task", "_truncated", "_waiting", "_waiting_bytes", "call", "content_encoding",
+        "content_type", "estimate_mode", "last_at", "meter", "overhead", "paused", "progress_at", "received_at",
+        "request_bytes",
     )  # fmt: skip
 
     def __init__(self, line: Line, call: Call, meter: Meter, downstream: Downstream, received_at: float) -> None:
@@ -106,7 +108,7 @@ class Exchange:
         self.paused = False
         self.estimate_mode = "chat"
         self.request_bytes = 0
-        self.request_headers: Headers = []
+        self.content_type = self.content_encoding = b""
         self._line = line
         self._downstream = downstream
         self._connection: UpstreamConnection | None = None
@@ -121,7 +123,6 @@ class Exchange:
         self._copy_bytes = 0
         self._truncated = False
         self._parsing: asyncio.Future[None] | None = None
-        self._finishing = False
 
     def begin(self, route: UpstreamRoute, head: bytes, *, chunked_body: bool, head_only: bool) -> None:
         """Sends the head, and what `body` has given so far, as soon as there is a connection."""
@@ -205,11 +206,11 @@ class Exchange:
 
     # -- from the upstream (proxy.upstream.Carrier)
 
-    def upstream_head(self, status: int, reason: bytes, headers: Headers, until_close: bool) -> None:
+    def upstream_head(self, raw: bytes, status: int, headers: Headers, until_close: bool) -> None:
         """Passes the head on, then shows it to the meter."""
         at = self.last_at = self._line.clock()
         self._phase = _Phase.ANSWERING
-        self._downstream.head(status, reason, headers, self.call.call_id, until_close=until_close)
+        self._downstream.head(raw, status, headers, self.call.call_id, until_close=until_close)
         try:
             self.meter.response(status, headers, at=at)
         except Exception:
@@ -274,9 +275,11 @@ class Exchange:
         self._meter_request()
 
     def _keep_copy(self, data: bytes) -> None:
-        if self._copy_bytes + len(data) <= self._line.meter_request_bytes:
+        size = len(data)
+        if self._copy_bytes + size <= self._line.meter_request_bytes and size <= self._line.copy_room:
             self._copy.append(data)
-            self._copy_bytes += len(data)
+            self._copy_bytes += size
+            self._line.copy_room -= size
         else:
             self._truncated = True
 
@@ -290,8 +293,7 @@ class Exchange:
             self._parsing = self._line.in_thread(lambda: self._read_request(body))
 
     def _read_request(self, body: bytes) -> None:
-        content_type = find(self.request_headers, b"content-type").decode("latin-1")
-        coding = find(self.request_headers, b"content-encoding").decode("latin-1")
+        content_type, coding = self.content_type.decode("latin-1"), self.content_encoding.decode("latin-1")
         try:
             self.meter.request(body, content_type=content_type, content_encoding=coding, truncated=self._truncated)
         except Exception:
@@ -338,4 +340,5 @@ class Exchange:
             reading.overhead_us = round(self.overhead * 1e6)
         if error is not None and reading.outcome == outcome:
             reading.error_type = error
+        self._line.copy_room += self._copy_bytes
         self._line.finished(self, reading)

@@ -1,7 +1,7 @@
 """What may enter: the rules that a request must keep before anything is forwarded. Pure.
 
-llhttp has already refused broken framing (both Transfer-Encoding and Content-Length, folded headers, bare LF); the gate
-adds what it lets pass. Decisions rest on the raw bytes of the request target, never on a URL rebuilt from the Host
+llhttp has already refused broken framing (two lengths, folded headers, bare LF); the gate adds what it lets
+pass. Decisions rest on the raw bytes of the request target, never on a URL rebuilt from the Host
 header. Sources: RFC 9112 sections 3.2, 6.1, 6.3; RFC 3986 section 3.3; the 65 hostile requests that parsers disagree on.
 """
 
@@ -12,6 +12,8 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 import orjson
+
+from proxy.headers import RequestHead
 
 METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"))
 MAX_TARGET = 8 << 10
@@ -48,33 +50,33 @@ def check_target(method: bytes, target: bytes) -> Refusal | None:
         return Refusal(414, "uri_too_long", f"the request target is longer than {MAX_TARGET} bytes")
     path, _, query = target.partition(b"?")
     if not _PATH.fullmatch(path) or not _QUERY.fullmatch(query):
-        return Refusal(400, "bad_target", "the request target must be a path of printable ASCII, such as /openai/v1/models")
+        return Refusal(
+            400, "bad_target", "the request target must be a path of printable ASCII, such as /openai/v1/models"
+        )
     if b"//" in path or _BAD_ESCAPE.search(path) or _DOT_SEGMENT.search(_plain(path)):
         return Refusal(400, "bad_target", "empty, '.' and '..' segments, %00, %0d, %0a and %5c are refused in paths")
     return None
 
 
-def check_headers(version: str, headers: list[tuple[bytes, bytes]], max_body: int) -> Refusal | Framing:
-    """Refuses a head that two parsers could read differently; else says how long the body is.
-
-    `headers` has names as sent. Sizes of the head are the listener's business, as it counts raw bytes.
-    """
+def check_headers(version: str, head: RequestHead, max_body: int) -> Refusal | Framing:
+    """Refuses a head that two parsers could read differently; else says how long the body is."""
     if version != "1.1":
-        return Refusal(505, "http_version", f"HTTP/{version} is not served; use HTTP/1.1 (nginx: proxy_http_version 1.1)")
-    hosts, codings, lengths, upgrade = _framing_headers(headers)
-    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+        return Refusal(
+            505, "http_version", f"HTTP/{version} is not served; use HTTP/1.1 (nginx: proxy_http_version 1.1)"
+        )
+    if len(head.hosts) != 1 or not _HOST.fullmatch(head.hosts[0]):
         return Refusal(400, "bad_host", "a request needs exactly one Host header of the form host[:port]")
-    if upgrade:
+    if head.upgrade:
         return Refusal(501, "upgrade_not_supported", "protocol upgrades (WebSocket, h2c) are not forwarded")
-    if codings:
-        if codings != [b"chunked"] or lengths:
+    if head.codings:
+        if head.codings != [b"chunked"] or head.lengths:
             return Refusal(400, "bad_framing", "Transfer-Encoding must be 'chunked', alone and without Content-Length")
         return Framing(None)
-    if not lengths:
+    if not head.lengths:
         return Framing(0)
-    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
+    if len(head.lengths) > 1 or not _LENGTH.fullmatch(head.lengths[0]):
         return Refusal(400, "bad_framing", "a request may have one Content-Length, of digits only")
-    if (length := int(lengths[0])) > max_body:
+    if (length := int(head.lengths[0])) > max_body:
         return too_large(max_body)
     return Framing(length)
 
@@ -82,6 +84,11 @@ def check_headers(version: str, headers: list[tuple[bytes, bytes]], max_body: in
 def too_large(max_body: int) -> Refusal:
     """The refusal of a body above `proxy.max_request_bytes`."""
     return Refusal(413, "body_too_large", f"the request body is larger than proxy.max_request_bytes = {max_body}")
+
+
+def head_too_large(max_head: int) -> Refusal:
+    """The refusal of a head above `proxy.max_head_bytes`."""
+    return Refusal(431, "head_too_large", f"the request head is larger than proxy.max_head_bytes = {max_head}")
 
 
 def answer(refusal: Refusal, call_id: bytes, *, head_only: bool = False) -> bytes:
@@ -100,24 +107,6 @@ def answer(refusal: Refusal, call_id: bytes, *, head_only: bool = False) -> byte
         call_id,
         b"" if head_only else body,
     )
-
-
-def _framing_headers(headers: list[tuple[bytes, bytes]]) -> tuple[list[bytes], list[bytes], list[bytes], bool]:
-    hosts: list[bytes] = []
-    codings: list[bytes] = []
-    lengths: list[bytes] = []
-    upgrade = False
-    for name, value in headers:
-        # Four names matter; their lengths are distinct from nearly every other header's, which spares lower().
-        if len(name) == 4 and name.lower() == b"host":
-            hosts.append(value)
-        elif len(name) == 14 and name.lower() == b"content-length":
-            lengths.append(value)
-        elif len(name) == 17 and name.lower() == b"transfer-encoding":
-            codings.append(value.strip().lower())
-        elif len(name) == 7 and name.lower() == b"upgrade":
-            upgrade = True
-    return hosts, codings, lengths, upgrade
 
 
 def _plain(path: bytes) -> bytes:

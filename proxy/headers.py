@@ -6,7 +6,7 @@ Everything passes, in its order, with its case and its duplicates, but for what 
 | header | request | answer |
 |---|---|---|
 | Connection, and what it names; Keep-Alive; Proxy-Connection; TE; Trailer; Upgrade | dropped | dropped |
-| Transfer-Encoding | re-made as `chunked` where the body is chunked | the same |
+| Transfer-Encoding | `chunked` where the body is chunked | the same |
 | Host | the upstream's | - |
 | Expect | dropped: weir answers `100 Continue` itself | - |
 | x-weir-session, -project, -user, -tag-* | consumed | - |
@@ -15,64 +15,183 @@ Everything passes, in its order, with its case and its duplicates, but for what 
 
 from __future__ import annotations
 
+import re
+from enum import IntEnum
+
 Headers = list[tuple[bytes, bytes]]
 
-HOP_BY_HOP = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")
-)
-_REQUEST_SPECIAL = HOP_BY_HOP | {b"host", b"expect"}
-_RESPONSE_SPECIAL = HOP_BY_HOP | {b"x-weir-call-id", b"x-weir-error"}
-_LABELS = b"x-weir-"
+MAX_NAMES = 4096
+"""Header names whose kind is remembered; real traffic has some hundred."""
+
 _NEVER_NOMINATED = frozenset((b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"cookie", b"host"))
 """Names that `Connection` may not take away: dropping a credential or a body's description changes the call."""
+_HARMLESS = frozenset((b"keep-alive", b"close", b"Keep-Alive", b"Close"))
+_ANSWER_HOP = re.compile(
+    rb"^(?:connection|keep-alive|proxy-connection|te|trailer|upgrade|x-weir-call-id|x-weir-error)[ \t]*:[^\r\n]*\r\n",
+    re.IGNORECASE | re.MULTILINE,
+)
+_CONNECTION = re.compile(rb"^connection[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
 
-def request_head(method: bytes, target: bytes, host: bytes, headers: Headers) -> bytes:
+class _Kind(IntEnum):
+    PASS = 1
+    DROP = 2
+    HOST = 3
+    LENGTH = 4
+    CODING = 5
+    CONNECTION = 6
+    UPGRADE = 7
+    EXPECT = 8
+    LABEL = 9
+    CREDENTIAL = 10
+    TRACE = 11
+    TYPE = 12
+    ENCODING = 13
+
+
+_SPECIAL = {
+    b"keep-alive": _Kind.DROP,
+    b"proxy-connection": _Kind.DROP,
+    b"te": _Kind.DROP,
+    b"trailer": _Kind.DROP,
+    b"host": _Kind.HOST,
+    b"content-length": _Kind.LENGTH,
+    b"transfer-encoding": _Kind.CODING,
+    b"connection": _Kind.CONNECTION,
+    b"upgrade": _Kind.UPGRADE,
+    b"expect": _Kind.EXPECT,
+    b"authorization": _Kind.CREDENTIAL,
+    b"x-api-key": _Kind.CREDENTIAL,
+    b"api-key": _Kind.CREDENTIAL,
+    b"x-goog-api-key": _Kind.CREDENTIAL,
+    b"traceparent": _Kind.TRACE,
+    b"content-type": _Kind.TYPE,
+    b"content-encoding": _Kind.ENCODING,
+}
+_KINDS: dict[bytes, _Kind] = {}
+"""Name as sent → kind: a request's ten headers cost one look-up each instead of eight comparisons."""
+
+
+def _kind(name: bytes) -> _Kind:
+    low = name.lower()
+    kind = _Kind.LABEL if low.startswith(b"x-weir-") else _SPECIAL.get(low, _Kind.PASS)
+    if len(_KINDS) < MAX_NAMES:
+        _KINDS[name] = kind
+    return kind
+
+
+class RequestHead:
+    """A request's headers, read once: what the gate, the router and the meter ask for, and what goes upstream."""
+
+    __slots__ = (
+        "_host_at",
+        "codings",
+        "connection",
+        "content_encoding",
+        "content_type",
+        "credential",
+        "expects",
+        "hosts",
+        "labels",
+        "lengths",
+        "passing",
+        "size",
+        "traceparent",
+        "upgrade",
+    )  # fmt: skip
+
+    def __init__(self, headers: Headers) -> None:
+        self.hosts: list[bytes] = []
+        self.lengths: list[bytes] = []
+        self.codings: list[bytes] = []
+        self.connection = self.content_type = self.content_encoding = self.credential = self.traceparent = b""
+        self.upgrade = self.expects = False
+        self.labels: Headers = []
+        self.passing: list[bytes] = []
+        """Header lines as they go upstream, the one for Host still empty."""
+        self._host_at = 0
+        self.size = 0
+        """Bytes of the header lines."""
+        passing, size = self.passing, 0
+        for name, value in headers:
+            size += len(name) + len(value) + 4
+            kind = _KINDS.get(name) or _kind(name)
+            if kind is _Kind.PASS or self._take(kind, name, value):
+                passing.append(b"%b: %b\r\n" % (name, value))
+        self.size = size
+        if self.connection and self.connection not in _HARMLESS:
+            self._drop_nominated()
+
+    def lines(self, host: bytes) -> list[bytes]:
+        """The header lines for an upstream."""
+        if self.hosts:
+            self.passing[self._host_at] += host + b"\r\n"
+        return self.passing
+
+    def _take(self, kind: _Kind, name: bytes, value: bytes) -> bool:
+        """Keeps what a special header says; True when it passes like any other."""
+        match kind:
+            case _Kind.LENGTH:
+                self.lengths.append(value)
+            case _Kind.TYPE:
+                self.content_type = value
+            case _Kind.CREDENTIAL:
+                self.credential = self.credential or value
+            case _Kind.TRACE:
+                self.traceparent = value
+            case _Kind.ENCODING:
+                self.content_encoding = value
+            case _:
+                self._take_own(kind, name, value)
+                return False
+        return True
+
+    def _take_own(self, kind: _Kind, name: bytes, value: bytes) -> None:
+        match kind:
+            case _Kind.HOST:
+                self.hosts.append(value)
+                self._host_at = len(self.passing)
+                self.passing.append(b"%b: " % name)
+            case _Kind.CODING:
+                self.codings.append(value.strip().lower())
+                self.passing.append(b"%b: chunked\r\n" % name)
+            case _Kind.CONNECTION:
+                self.connection = b"%b,%b" % (self.connection, value) if self.connection else value
+            case _Kind.UPGRADE:
+                self.upgrade = True
+            case _Kind.EXPECT:
+                self.expects = True
+            case _Kind.LABEL:
+                self.labels.append((name, value))
+
+    def _drop_nominated(self) -> None:
+        names = nominated(self.connection)
+        host = self.passing[self._host_at] if self.hosts else b""
+        self.passing = [line for line in self.passing if line.partition(b":")[0].lower() not in names]
+        self._host_at = self.passing.index(host) if host else 0
+
+
+def request_head(method: bytes, target: bytes, host: bytes, head: RequestHead) -> bytes:
     """The head that goes upstream, as bytes with its closing blank line."""
-    nominated = _nominated(headers)
-    out = [b"%b %b HTTP/1.1\r\n" % (method, target)]
-    for name, value in headers:
-        low = name.lower()
-        if low in _REQUEST_SPECIAL:
-            if low == b"host":
-                out.append(b"%b: %b\r\n" % (name, host))
-            elif low == b"transfer-encoding":
-                out.append(b"%b: chunked\r\n" % name)
-        elif not low.startswith(_LABELS) and low not in nominated:
-            out.append(b"%b: %b\r\n" % (name, value))
-    out.append(b"\r\n")
-    return b"".join(out)
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join(head.lines(host)))
 
 
-def response_head(status: int, reason: bytes, headers: Headers, call_id: bytes, *, close: bool) -> bytes:
-    """The head that goes to the client. `close` announces that the connection ends with this answer."""
-    nominated = _nominated(headers)
-    out = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
-    for name, value in headers:
-        low = name.lower()
-        if low in _RESPONSE_SPECIAL:
-            if low == b"transfer-encoding":
-                out.append(b"%b: chunked\r\n" % name)
-        elif low not in nominated:
-            out.append(b"%b: %b\r\n" % (name, value))
-    out.append(b"x-weir-call-id: %b\r\n" % call_id)
-    out.append(b"connection: close\r\n\r\n" if close else b"\r\n")
-    return b"".join(out)
+def response_head(raw: bytes, call_id: bytes, *, close: bool) -> bytes:
+    """The head that goes to the client, made from the upstream's own bytes; `close`: the connection ends with it."""
+    if not raw.startswith(b"HTTP/1.1 "):
+        raw = b"HTTP/1.1" + raw[raw.index(b" ") :]
+    line, _, rest = raw.partition(b"\r\n")
+    for match in _CONNECTION.finditer(rest):
+        for name in nominated(match[1]):
+            rest = re.sub(rb"(?im)^" + re.escape(name) + rb"[ \t]*:[^\r\n]*\r\n", b"", rest)
+    rest = _ANSWER_HOP.sub(b"", rest)
+    end = b"connection: close\r\n\r\n" if close else b"\r\n"
+    return b"%b\r\n%bx-weir-call-id: %b\r\n%b" % (line, rest[:-2], call_id, end)
 
 
-def find(headers: Headers, wanted: bytes) -> bytes:
-    """The first value of a header, empty when it is absent. `wanted` is lower-case."""
-    size = len(wanted)
-    for name, value in headers:
-        if len(name) == size and name.lower() == wanted:
-            return value
-    return b""
-
-
-def _nominated(headers: Headers) -> frozenset[bytes] | set[bytes]:
-    """Header names that `Connection` declares to belong to this hop."""
-    value = b",".join(value for name, value in headers if len(name) == 10 and name.lower() == b"connection")
-    if not value or value in (b"keep-alive", b"close", b"Keep-Alive", b"Close"):
-        return frozenset()
-    names = {token.strip().lower() for token in value.split(b",")}
-    return {name for name in names if name not in _NEVER_NOMINATED and not name.startswith(b"content-")}
+def nominated(connection: bytes) -> set[bytes]:
+    """The header names that a `Connection` value declares to belong to its hop."""
+    if connection in _HARMLESS:
+        return set()
+    names = {token.strip().lower() for token in connection.split(b",")}
+    return {name for name in names if name and name not in _NEVER_NOMINATED and not name.startswith(b"content-")}

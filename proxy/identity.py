@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from proxy.gate import Refusal
-from proxy.headers import Headers
+from proxy.headers import Headers, RequestHead
 
 MAX_LABEL = 256
 """Bytes of a label value; OpenAI's own metadata values allow 512, session ids in the wild are below 100."""
@@ -21,7 +21,6 @@ MAX_TAGS = 16
 
 _TAG_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
-_CREDENTIALS = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
 _QUERY_KEYS = (b"key", b"api_key", b"access_token")
 _NAMES = ("session", "project", "user")
 
@@ -65,27 +64,16 @@ def parse_path_labels(segment: bytes) -> Labels:
     return tuple(labels.items())
 
 
-def identify(headers: Headers, query: bytes, path_labels: Labels = ()) -> Identity:
+def identify(head: RequestHead, query: bytes, path_labels: Labels = ()) -> Identity:
     """Reads the labels of one request. Raises MalformedLabel."""
+    credential = head.credential or (_query_key(query) if query else b"")
+    trace_id = _trace_id(head.traceparent) if head.traceparent else ""
+    if not head.labels and not path_labels:
+        return Identity(trace_id=trace_id, credential=credential)
     labels = dict(path_labels)
-    source = "path" if "session" in labels else "none"
-    seen: set[str] = set()
-    trace = credential = b""
-    for name, value in headers:
-        low = name.lower()
-        if low.startswith(b"x-weir-"):
-            label = low[7:].decode("ascii", "replace")
-            if _known(label):
-                if label in seen and labels[label] != _clean(label, value):
-                    raise MalformedLabel(f"header x-weir-{label} is given twice with different values")
-                seen.add(label)
-                labels[label] = _clean(label, value)
-        elif low == b"traceparent":
-            trace = value
-        elif low in _CREDENTIALS and not credential:
-            credential = value
-    if "session" in seen:
-        source = "header"
+    own = _header_labels(head.labels)
+    source = "header" if "session" in own else "path" if "session" in labels else "none"
+    labels |= own
     tags = {name[4:]: value for name, value in labels.items() if name.startswith("tag-")}
     if len(tags) > MAX_TAGS:
         raise MalformedLabel(f"a call takes at most {MAX_TAGS} tags")
@@ -95,8 +83,8 @@ def identify(headers: Headers, query: bytes, path_labels: Labels = ()) -> Identi
         project=labels.get("project", ""),
         user=labels.get("user", ""),
         tags=tags or None,
-        trace_id=_trace_id(trace),
-        credential=credential or (_query_key(query) if query else b""),
+        trace_id=trace_id,
+        credential=credential,
     )
 
 
@@ -106,6 +94,18 @@ def key_id(secret: bytes, credential: bytes) -> str:
         return ""
     token = credential[7:] if credential[:7].lower() == b"bearer " else credential
     return "k-" + hmac.digest(secret, token, "sha256")[:8].hex()
+
+
+def _header_labels(headers: Headers) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name = raw_name[7:].decode("ascii", "replace").lower()
+        if not _known(name):
+            continue
+        value = _clean(name, raw_value)
+        if labels.setdefault(name, value) != value:
+            raise MalformedLabel(f"header x-weir-{name} is given twice with different values")
+    return labels
 
 
 def _known(name: str) -> bool:

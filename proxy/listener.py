@@ -1,4 +1,4 @@
-"""The client's side of a call: uvicorn's httptools protocol made strict, with proxied calls handed straight to an exchange.
+"""The client's side of a call: uvicorn's httptools protocol made strict, with a hot path straight to the exchange.
 
 uvicorn parses, accepts and shuts down; this class adds what neither of its parsers has (a limit on a head's bytes and
 time, trailers that stay out of the headers) and keeps HTTP chunk boundaries of uploads. Requests for weir itself go to
@@ -20,14 +20,14 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from proxy.dataplane import DataPlane, Request
-from proxy.gate import Refusal, answer
-from proxy.headers import Headers, find, response_head
+from proxy.gate import Refusal, answer, head_too_large
+from proxy.headers import Headers, response_head
 
 if TYPE_CHECKING:
     from proxy.exchange import Exchange
 
 MAX_CHUNK = 4 << 20
-"""Largest HTTP chunk of an upload that keeps its boundaries; llhttp tells a chunk's end, not its size, so it is held."""
+"""Largest chunk of an upload that keeps its boundaries; llhttp tells a chunk's end, not its size, so it is held."""
 KEEP_ALIVE = 75.0
 """Seconds that an idle client connection stays open (nginx's default; uvicorn's 5 s costs re-connects)."""
 
@@ -37,15 +37,15 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class _Turn(Request):
     """A request and what serves it. At most one per connection has begun and not ended."""
 
-    __slots__ = ("chunked", "cycle", "exchange", "head_done", "keep_alive", "refusal", "until_close")
+    __slots__ = ("cycle", "exchange", "expects", "head_done", "in_chunk", "keep_alive", "until_close")
 
     def __init__(self) -> None:
         super().__init__()
         self.head_done = False
         self.keep_alive = True
-        self.chunked = False
+        self.in_chunk = False
+        self.expects = False
         self.until_close = False
-        self.refusal: Refusal | None = None
         self.exchange: Exchange | None = None
         self.cycle: RequestResponseCycle | None = None
 
@@ -90,7 +90,7 @@ class Listener(HttpToolsProtocol):
         if self._turn is not None and not self._turn.head_done:
             self._head_bytes += len(data)
             if self._head_bytes > self.plane.max_head_bytes:
-                self._break_off(self._too_large())
+                self._break_off(head_too_large(self.plane.max_head_bytes))
         self._pump()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -128,8 +128,11 @@ class Listener(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header as sent; a trailer after the body is dropped, as it must never pass for a header."""
-        if self._turn is not None and not self._turn.head_done:
-            self._turn.headers.append((name, value))
+        turn = self._turn
+        if turn is not None and not turn.head_done:
+            turn.headers.append((name, value))
+            if len(name) == 6 and name.lower() == b"expect":
+                turn.expects = True
 
     def on_headers_complete(self) -> None:
         """The head is whole: note the time, and let it wait for its turn."""
@@ -142,9 +145,6 @@ class Listener(HttpToolsProtocol):
         turn.method = self.parser.get_method()
         turn.version = self.parser.get_http_version()
         turn.keep_alive = self.parser.should_keep_alive()
-        turn.chunked = bool(find(turn.headers, b"transfer-encoding"))
-        if sum(len(name) + len(value) + 4 for name, value in turn.headers) + len(turn.target) > self.plane.max_head_bytes:
-            turn.refusal = self._too_large()
         self._queue.append(turn)
 
     def on_body(self, body: bytes) -> None:
@@ -152,7 +152,7 @@ class Listener(HttpToolsProtocol):
         turn = self._turn
         if turn is None:
             return
-        if not turn.chunked:
+        if not turn.in_chunk:
             self._deliver(turn, body)
             return
         self._chunk.append(body)
@@ -161,7 +161,9 @@ class Listener(HttpToolsProtocol):
             self.on_chunk_complete()
 
     def on_chunk_header(self) -> None:
-        """A chunk begins; httptools wants the callback to exist."""
+        """A chunk of an upload begins."""
+        if self._turn is not None:
+            self._turn.in_chunk = True
 
     def on_chunk_complete(self) -> None:
         """A chunk of an upload is whole: it goes on as one chunk."""
@@ -185,15 +187,13 @@ class Listener(HttpToolsProtocol):
 
     # -- proxy.exchange.Downstream
 
-    def head(self, status: int, reason: bytes, headers: Headers, call_id: str, *, until_close: bool) -> None:
+    def head(self, raw: bytes, status: int, headers: Headers, call_id: str, *, until_close: bool) -> None:
         """The answer's head, as the client gets it."""
         turn = self._serving
         assert turn is not None
         if until_close:
             turn.until_close, turn.keep_alive = True, False
-        self.transport.write(
-            response_head(status, reason, headers, call_id.encode("ascii"), close=not turn.keep_alive)
-        )
+        self.transport.write(response_head(raw, call_id.encode("ascii"), close=not turn.keep_alive))
 
     def chunk(self, raw: bytes, payload: bytes) -> None:
         """Body bytes in the upstream's own framing."""
@@ -265,13 +265,11 @@ class Listener(HttpToolsProtocol):
         self._steer_reading()
 
     def _start(self, turn: _Turn) -> None:
-        if turn.refusal is not None:
-            self.plane.reject(turn, self, turn.refusal)
-        elif own_path(turn.target):
+        if own_path(turn.target):
             self._start_app(turn)
         else:
             turn.exchange = self.plane.open(turn, self)
-            if turn.exchange is not None and not turn.complete and find(turn.headers, b"expect"):
+            if turn.exchange is not None and not turn.complete and turn.expects:
                 self.transport.write(_CONTINUE)
             turn.pieces = []
 
@@ -316,9 +314,6 @@ class Listener(HttpToolsProtocol):
             self.flow.resume_reading()
 
     # -- what is not a request
-
-    def _too_large(self) -> Refusal:
-        return Refusal(431, "head_too_large", f"the request head is larger than {self.plane.max_head_bytes} bytes")
 
     def _bad_request(self) -> None:
         """Bytes that are no request: answered if nothing else is being answered, else the last answer is the last."""
@@ -368,7 +363,7 @@ class Listener(HttpToolsProtocol):
             access_log=self.access_log,
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
-            expect_100_continue=bool(find(turn.headers, b"expect")),
+            expect_100_continue=turn.expects,
             keep_alive=turn.keep_alive,
             on_response=self.on_response_complete,
         )

@@ -15,7 +15,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from prometheus_client import CollectorRegistry
 from proxy.admin.api import routes
 from proxy.admin.app import Status, make_app
 from proxy.metrics import Levels, Metrics
+from proxy.parent import settings_from_parent, when_parent_is_gone
 from proxy.pricing import Pricer
 from proxy.recording.bookmark import Bookmark
 from proxy.recording.deposit import DeadLetters, Deposit, Store, open_ledger
@@ -205,24 +205,13 @@ async def serve(recorder: Recorder, settings: Settings, listening: socket.socket
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, told.set)
-    _on_eof(lambda: loop.call_soon_threadsafe(told.set))
+    when_parent_is_gone(lambda: loop.call_soon_threadsafe(told.set))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     await asyncio.wait((serving, waiting := asyncio.create_task(told.wait())), return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     await asyncio.to_thread(recorder.stop)
     server.should_exit = True
     await serving
-
-
-def _on_eof(stop: Callable[[], object]) -> None:
-    def wait() -> None:
-        # Not sys.stdin: its lock, held here, would abort the interpreter at its end.
-        while os.read(0, 4096):
-            pass
-        with contextlib.suppress(RuntimeError):  # the loop is closed already: there is nothing left to stop
-            stop()
-
-    threading.Thread(target=wait, daemon=True, name="weir-parent").start()
 
 
 def _version() -> str:
@@ -237,7 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m proxy.recorder", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--admin-fd", type=int, required=True, help="listening socket of the admin port")
     arguments = parser.parse_args()
-    settings = Settings.from_wire(sys.stdin.buffer.readline())
+    settings = settings_from_parent()
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)

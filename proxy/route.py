@@ -1,6 +1,6 @@
 """Raw path → where the call goes: upstream, target on the wire, wire format, labels. Pure.
 
-A path names its upstream (`/openai/v1/…`), or is bare and goes to the upstream that its wire format implies (`/v1/messages`
+A path names its upstream (`/openai/v1/…`), or is bare and goes to the upstream that it implies (`/v1/messages`
 → anthropic); `/with/session=abc/…` in front of either labels it. The rest of the path goes on byte for byte behind the
 upstream's own prefix. Upstreams come from the configuration alone: nothing a client sends can name another host.
 """
@@ -57,8 +57,6 @@ class Target(NamedTuple):
     query: bytes
     wire_format: str
     operation: str
-    model: str
-    """Named by the path, else empty."""
     labels: Labels
 
 
@@ -149,6 +147,5 @@ def _target(upstream: UpstreamRoute, method: str, rest: bytes, labels: Labels) -
         query=query,
         wire_format=wire_format,
         operation=kind.operation,
-        model=kind.model,
         labels=labels,
     )

@@ -158,7 +158,9 @@ class Supervisor:
             worker.wait(time.monotonic() + 2)
         self._recorder.send(signal.SIGTERM)
         if not self._recorder.wait(time.monotonic() + RECORDER_GRACE):
-            log.error("the recorder did not end in time; what it left is in the journal and is stored at the next start")
+            log.error(
+                "the recorder did not end in time; what it left is in the journal and is stored at the next start"
+            )
             self._recorder.send(signal.SIGKILL)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:

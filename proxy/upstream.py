@@ -2,7 +2,7 @@
 
 A connection serves one exchange at a time and tells it, by plain method calls, what arrived: the head, then body bytes
 with the framing they came in. Heads are parsed by httptools (llhttp); bodies are only counted or validated
-(`proxy.chunked`), never collected. What goes wrong becomes an `Outcome` and a reason here and is an exception nowhere else.
+(`proxy.chunked`), never collected. What goes wrong becomes an `Outcome` and a reason here, an exception nowhere else.
 
 Connections are pooled per (upstream, key fingerprint), so that whatever an upstream does to a connection stays within
 one tenant; bytes that arrive when nobody asked for any close the connection instead of reaching the next caller.
@@ -41,8 +41,8 @@ PoolKey = tuple[str, str]
 class Carrier(Protocol):
     """Who is told what a connection receives: the exchange that uses it."""
 
-    def upstream_head(self, status: int, reason: bytes, headers: Headers, until_close: bool) -> None:
-        """The answer's head is whole. `until_close`: its body ends with the connection."""
+    def upstream_head(self, raw: bytes, status: int, headers: Headers, until_close: bool) -> None:
+        """The answer's head is whole: its bytes and their meaning. `until_close`: the body ends with the connection."""
 
     def upstream_data(self, raw: bytes, payload: bytes, chunks: int) -> None:
         """Body bytes: as framed on the wire, the content alone, and how many HTTP chunks ended in them."""
@@ -78,20 +78,17 @@ class _State(IntEnum):
 class _Head:
     """One parsed answer head; the callbacks are httptools' names."""
 
-    __slots__ = ("chunked", "headers", "keep_alive", "length", "parser", "reason", "status")
+    __slots__ = ("chunked", "headers", "keep_alive", "length", "parser", "raw", "status")
 
     def __init__(self, raw: bytes) -> None:
         self.headers: Headers = []
-        self.reason = b""
+        self.raw = raw
         self.status = 0
         self.keep_alive = False
         self.chunked = False
         self.length: int | None = None
         self.parser = httptools.HttpResponseParser(self)
         self.parser.feed_data(raw)
-
-    def on_status(self, status: bytes) -> None:
-        self.reason = status
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name, value))
@@ -237,7 +234,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._state, self._left = _State.LENGTH, head.length
         else:
             self._state = _State.UNTIL_CLOSE
-        carrier.upstream_head(head.status, head.reason, head.headers, self._state is _State.UNTIL_CLOSE)
+        carrier.upstream_head(head.raw, head.status, head.headers, self._state is _State.UNTIL_CLOSE)
         if self._state is _State.LENGTH and not self._left:
             self._end()
 

@@ -14,9 +14,6 @@ import os
 import secrets
 import signal
 import socket
-import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
@@ -28,6 +25,7 @@ from starlette.routing import Route
 
 from proxy.dataplane import DataPlane
 from proxy.listener import Listener
+from proxy.parent import settings_from_parent, when_parent_is_gone
 from proxy.settings import Settings
 from store.journal import JournalWriter
 
@@ -89,7 +87,8 @@ class Worker:
         uvloop.run(self._run())
 
     async def _run(self) -> None:
-        _stop_on_eof(asyncio.get_running_loop(), self._stop)
+        loop = asyncio.get_running_loop()
+        when_parent_is_gone(lambda: loop.call_soon_threadsafe(self._stop))
         # uvicorn raises the signals it has caught again when it is done; by default that would end the process there.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop())
@@ -135,21 +134,12 @@ def read_secret(data: Path) -> bytes:
     return path.read_bytes()
 
 
-def _stop_on_eof(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
-    def wait() -> None:
-        while sys.stdin.buffer.read(4096):
-            pass
-        loop.call_soon_threadsafe(stop)
-
-    threading.Thread(target=wait, daemon=True, name="weir-parent").start()
-
-
 def main() -> None:
     """Entry point of the process."""
     parser = argparse.ArgumentParser(prog="python -m proxy.worker", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--fd", type=int, required=True, help="listening socket")
     options = parser.parse_args()
-    settings = Settings.from_wire(sys.stdin.buffer.readline().decode())
+    settings = settings_from_parent()
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     Worker(settings, socket.socket(fileno=options.fd)).run()
