@@ -18,6 +18,7 @@ from proxy.framing.concat import split
 from proxy.framing.inflate import BadCoding, Inflater, codings, inflate, inflater
 from proxy.framing.salvage import salvage
 from proxy.framing.sniff import Sniffer
+from proxy.tally import tally, wants_estimate
 from proxy.wire import FORMATS, OPAQUE, Read, path_model
 from proxy.wire.errors import OTHER, fail
 from proxy.wire.facts import MAX_TEXT, Facts
@@ -25,13 +26,14 @@ from proxy.wire.generic import read as read_generic
 from proxy.wire.heads import Heads, read_heads
 from proxy.wire.llmstudio import trailer
 from proxy.wire.request import NOTHING, asked, parse
-from proxy.wire.usage import Counts, charged, kept, reconcile
-from store.record import Outcome, Reading, UsageSource
+from store.record import Outcome, Reading
 
 MAX_REQUEST = 8 << 20
 """Decoded bytes of a request that are read; longer ones are read by their head and tail."""
 
 _loads = orjson.loads
+_OK, _UPSTREAM_ERROR, _CLIENT_CLOSED = Outcome.OK, Outcome.UPSTREAM_ERROR, Outcome.CLIENT_CLOSED
+"""An attribute of an Enum class costs 0.1 µs each time."""
 _NO_HEADS = Heads()
 _OPAQUE = Opaque()
 _BROKEN_OFF = frozenset({Outcome.UPSTREAM_CUT, Outcome.CLIENT_CLOSED, Outcome.TIMEOUT, Outcome.INTERRUPTED})
@@ -124,6 +126,7 @@ class Meter:
         self._framer = Sniffer(
             heads.content_type,
             failed=status >= 400,
+            sized=heads.sized,
             array=self._format.name == "gemini",
             bare_text=self._format.name == "llmstudio" and not heads.content_type and not heads.sized,
         )
@@ -161,7 +164,9 @@ class Meter:
         except Exception as error:  # noqa: BLE001  # as in feed()
             self._give_up(error)
         reading = self._finished = self._reading(self._verdict(outcome), at)
-        self.needs_estimate = self._wants_estimate(reading)
+        if self._format.read is not None and self._status is not None and self._status < 400:
+            asked = self._body is not None
+            self.needs_estimate = wants_estimate(reading, self._facts, vectors=self._vectors, asked=asked)
         return reading
 
     def snapshot(self, *, at: float) -> Reading:
@@ -309,103 +314,61 @@ class Meter:
 
     def _verdict(self, outcome: str) -> str:
         failed = self._status is not None and self._status >= 400
-        if outcome == Outcome.OK and failed:
-            return Outcome.UPSTREAM_ERROR
-        if outcome in (Outcome.OK, Outcome.CLIENT_CLOSED) and not failed:
+        if outcome == _OK and failed:
+            return _UPSTREAM_ERROR
+        if outcome in (_OK, _CLIENT_CLOSED) and not failed:
             if self._facts.error_type is not None:
                 return Outcome.STREAM_ERROR
-            return Outcome.OK if self._facts.terminal else outcome
+            return _OK if self._facts.terminal else outcome
         return outcome
 
     def _reading(self, outcome: str, at: float) -> Reading:
         facts, heads = self._facts, self._heads
-        answered = self._status is not None
-        reading = Reading(
-            outcome=outcome,
-            http_status=self._status,
-            error_type=self._error_type(outcome),
-            request_model=self._request.model or path_model(self._path),
-            response_model=facts.response_model,
-            stream=self._framer.streamed or self._several if answered else None,
-            finish_reason=facts.finish_reason,
-            max_tokens=self._request.max_tokens,
-            service_tier=facts.service_tier,
-            response_id=facts.response_id,
-            upstream_request_id=heads.request_id,
-            reported_cost_nusd=heads.cost_nusd,
-            credits_remaining=heads.credits,
-            duration_us=_micros(at - self._started),
-            chunks=self._chunks if answered else None,
-            content_events=self._content_events if answered else None,
-            response_bytes=self._response_bytes if answered else None,
-            meter_fault=facts.fault,
-        )
-        if self._first_chunk is not None:
-            reading.first_chunk_us = _micros(self._first_chunk - self._started)
-        if reading.stream and self._content_first is not None:
-            self._pace(reading, self._content_first)
+        reading = Reading(outcome=outcome)
+        reading.error_type = self._error_type(outcome)
+        reading.request_model = self._request.model or path_model(self._path)
+        reading.max_tokens = self._request.max_tokens
+        reading.duration_us = int((at - self._started) * 1e6 + 0.5)
+        reading.meter_fault = facts.fault
+        if self._status is None:
+            return reading
+        reading.http_status = self._status
+        reading.response_model = facts.response_model
+        reading.response_id = facts.response_id
+        reading.service_tier = facts.service_tier
+        reading.finish_reason = facts.finish_reason
+        reading.upstream_request_id = heads.request_id
+        reading.reported_cost_nusd = heads.cost_nusd
+        reading.credits_remaining = heads.credits
+        reading.chunks = self._chunks
+        reading.content_events = self._content_events
+        reading.response_bytes = self._response_bytes
+        reading.stream = self._framer.streamed or self._several
+        self._time(reading)
         usage = facts.usage or facts.spare_usage or heads.usage
         if usage:
-            self._count(reading, usage)
+            tally(reading, usage, facts, vectors=self._vectors)
         return reading
 
     @property
     def _vectors(self) -> bool:
         return self._facts.vectors or self._format.operation == "embeddings"
 
-    def _pace(self, reading: Reading, first: float) -> None:
-        reading.ttft_us = _micros(first - self._started)
-        if self._content_events > 1:
-            reading.inter_token_us = _micros((self._content_last - first) / (self._content_events - 1))
+    def _time(self, reading: Reading) -> None:
+        if self._first_chunk is not None:
+            reading.first_chunk_us = int((self._first_chunk - self._started) * 1e6 + 0.5)
+        first = self._content_first
+        if reading.stream and first is not None:
+            reading.ttft_us = int((first - self._started) * 1e6 + 0.5)
+            if self._content_events > 1:
+                reading.inter_token_us = int((self._content_last - first) / (self._content_events - 1) * 1e6 + 0.5)
 
     def _error_type(self, outcome: str) -> str | None:
         named = self._facts.error_type
-        if outcome == Outcome.UPSTREAM_ERROR and named in (None, OTHER):
+        if outcome == _UPSTREAM_ERROR and named in (None, OTHER):
             return f"http_{self._status}"
         return named
-
-    def _count(self, reading: Reading, usage: dict[str, Any]) -> None:
-        counts = reconcile(usage, embeddings=self._vectors)
-        if self._facts.provisional:
-            counts.output = counts.total = None
-        if counts.refused and reading.meter_fault is None:
-            reading.meter_fault = "usage_number"
-        reading.input_tokens = counts.input
-        reading.output_tokens = counts.output
-        reading.cache_read_tokens = counts.cache_read
-        reading.cache_write_tokens = counts.cache_write
-        reading.reasoning_tokens = counts.reasoning
-        reading.total_tokens = counts.total
-        reading.usage_source = self._source(counts, reading.outcome)
-        reading.usage_rules = ",".join(counts.rules) or None
-        reading.raw_usage = kept(usage)
-        if reading.reported_cost_nusd is None:
-            reading.reported_cost_nusd = charged(usage)
-
-    def _source(self, counts: Counts, outcome: str) -> str:
-        if counts.input is None and counts.output is None:
-            return UsageSource.NONE if counts.total is None else UsageSource.PARTIAL
-        facts = self._facts
-        over = outcome in (Outcome.OK, Outcome.UPSTREAM_ERROR) or facts.finish_reason is not None
-        ended = over or (facts.terminal and facts.error_type is None)
-        whole = counts.output is not None or self._vectors
-        return UsageSource.PROVIDER if ended and whole and counts.input is not None else UsageSource.PARTIAL
-
-    def _wants_estimate(self, reading: Reading) -> bool:
-        facts = self._facts
-        if self._format.read is None or self._status is None or self._status >= 400:
-            return False
-        if self._vectors:
-            return reading.input_tokens is None and self._body is not None and reading.outcome == Outcome.OK
-        heard = facts.spoken or reading.output_tokens is not None
-        return (reading.output_tokens is None and facts.spoken) or (
-            reading.input_tokens is None and self._body is not None and heard
-        )
 
 
 def _read_nothing(event: dict[str, Any], facts: Facts) -> bool:
     return False
-
-
-def _micros(seconds: float) -> int:
-    return round(seconds * 1_000_000)

@@ -26,11 +26,12 @@ class Document:
 
     __slots__ = ("_objects", "_parts", "_size", "_tries", "_trimmed", "streamed")
 
-    def __init__(self) -> None:
+    def __init__(self, *, watch: bool = True) -> None:
+        """Without `watch` a second object is left for the reader to find: a body of known length is no stream."""
         self.streamed = False
         self._parts: list[bytes] = []
         self._size = 0
-        self._tries = MAX_TRIES
+        self._tries = MAX_TRIES if watch else 0
         self._trimmed: Trimmed | None = None
         self._objects: Concat | None = None
 

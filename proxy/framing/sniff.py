@@ -7,6 +7,7 @@ under `application/json`, a JSON error body or an HTML page in answer to a reque
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from proxy.framing import BareText, Frame, Framer, Opaque
 from proxy.framing.concat import Concat
@@ -23,16 +24,29 @@ _MAX_WHITE = 4096
 """DeepSeek keeps a call alive with blank lines before its JSON; more of them are dropped as they come."""
 
 
+@lru_cache(maxsize=64)
+def _bare(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
 class Sniffer:
     """Holds the first bytes back until they tell, then hands all to the framing that they show."""
 
-    __slots__ = ("_array", "_bare_text", "_content_type", "_failed", "_framer", "_head")
+    __slots__ = ("_array", "_bare_text", "_content_type", "_failed", "_framer", "_head", "_sized")
 
     def __init__(
-        self, content_type: str, *, failed: bool = False, array: bool = False, bare_text: bool = False
+        self,
+        content_type: str,
+        *,
+        failed: bool = False,
+        sized: bool = False,
+        array: bool = False,
+        bare_text: bool = False,
     ) -> None:
-        self._content_type = content_type.partition(";")[0].strip().lower()
+        """`failed`: status 400 or above. `sized`: the head gives the length. The others: what the format allows."""
+        self._content_type = _bare(content_type)
         self._failed = failed
+        self._sized = sized
         self._array = array
         self._bare_text = bare_text
         self._head = b""
@@ -57,6 +71,9 @@ class Sniffer:
     def feed(self, chunk: bytes) -> Sequence[Frame]:
         """Take the next bytes; before the framing is known nothing comes out."""
         if self._framer is not None:
+            return self._framer.feed(chunk)
+        if chunk[:1] == b"{" and not self._head:
+            self._framer = self._json()
             return self._framer.feed(chunk)
         self._head += chunk
         return self._decide(whole=False)
@@ -95,5 +112,5 @@ class Sniffer:
 
     def _json(self) -> Framer:
         if self._failed or not self._declared_stream:
-            return Document()
+            return Document(watch=not self._sized)
         return Concat() if self._content_type == "text/event-stream" else Lines()

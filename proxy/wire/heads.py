@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from proxy.wire.usage import nano_dollars
 
@@ -30,9 +30,11 @@ _COUNTS = {
     b"fireworks-cached-prompt-tokens": "cached_tokens",
 }
 """Bedrock InvokeModel, TGI, Fireworks: counts in the head, used when the body has none."""
-_WANTED = frozenset(
-    {b"content-type", b"content-encoding", b"content-length", b"x-remaining-credits", b"x-cost", *_IDS, *_COUNTS}
-)
+_WANTED = {
+    **dict.fromkeys((b"content-type", b"content-encoding", b"content-length", *_IDS), False),
+    **dict.fromkeys((b"x-remaining-credits", b"x-cost", *_COUNTS), True),
+}
+"""Header → whether it is a rare one."""
 
 
 class Heads(NamedTuple):
@@ -51,20 +53,34 @@ class Heads(NamedTuple):
 def read_heads(headers: list[tuple[bytes, bytes]]) -> Heads:
     """Read a head, names in any case. Nothing raises."""
     found: dict[bytes, bytes] = {}
+    rare = False
     for name, value in headers:
-        name = name.lower()
-        if name in _WANTED:
-            found[name] = found[name] + b"," + value if name in found else value
+        lower = name.lower()
+        kind = _WANTED.get(lower)
+        if kind is not None:
+            found[lower] = found[lower] + b"," + value if lower in found else value
+            rare = rare or kind
     get = found.get
-    return Heads(
-        _text(get(b"content-type")),
-        _text(get(b"content-encoding")),
-        b"content-length" in found,
-        next((_text(found[name]) for name in _IDS if name in found), None),
-        _credits(get(b"x-remaining-credits")),
-        nano_dollars(_text(found[b"x-cost"])) if b"x-cost" in found else None,
-        _usage(found),
+    heads = Heads(
+        _text(get(b"content-type")), _text(get(b"content-encoding")), b"content-length" in found, _request_id(found)
     )
+    return heads._replace(**_read_rare(found)) if rare else heads
+
+
+def _request_id(found: dict[bytes, bytes]) -> str | None:
+    for name in _IDS:
+        if name in found:
+            return _text(found[name]) or None
+    return None
+
+
+def _read_rare(found: dict[bytes, bytes]) -> dict[str, Any]:
+    cost = _text(found.get(b"x-cost"))
+    return {
+        "credits": _credits(found.get(b"x-remaining-credits")),
+        "cost_nusd": nano_dollars(cost) if cost else None,
+        "usage": _usage(found),
+    }
 
 
 def _text(value: bytes | None) -> str:
@@ -80,8 +96,6 @@ def _credits(value: bytes | None) -> float | None:
 
 
 def _usage(found: dict[bytes, bytes]) -> dict[str, int] | None:
-    if _COUNTS.keys().isdisjoint(found):
-        return None
     usage: dict[str, int] = {}
     for name, key in _COUNTS.items():
         value = found.get(name, b"")

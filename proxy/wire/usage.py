@@ -43,6 +43,8 @@ class Counts:
         for key in keys:
             value = usage.get(key)
             if value is not None:
+                if type(value) is int and 0 <= value <= MAX_COUNT:
+                    return value
                 number = count_of(value)
                 if number is not None:
                     return number
@@ -75,7 +77,7 @@ def reconcile(usage: dict[str, Any], *, embeddings: bool = False) -> Counts:
 
 def _shape(usage: dict[str, Any]) -> Callable[[dict[str, Any], Counts], None]:
     if "prompt_tokens" in usage or "input_tokens" in usage:
-        return _openai
+        return _openai  # nearly all
     for marks, reader in _SHAPES:
         if not marks.isdisjoint(usage):
             return reader
@@ -89,18 +91,24 @@ def _openai(usage: dict[str, Any], counts: Counts) -> None:
     counts.output = take(usage, "completion_tokens", "output_tokens")
     counts.total = take(usage, "total_tokens")
     inner = _details(usage, _INPUT_DETAILS)
-    counts.cache_read = take(inner, "cached_tokens") if inner else None
+    if inner is not None:
+        counts.cache_read = take(inner, "cached_tokens")
+        counts.cache_write = take(inner, "cache_write_tokens")
     if counts.cache_read is None:
         counts.cache_read = take(usage, *_CACHED)
-    counts.cache_write = take(inner, "cache_write_tokens") if inner else None
     if counts.cache_write is None:
         counts.cache_write = take(usage, "cache_creation_input_tokens", "cache_write_tokens")
     outer = _details(usage, _OUTPUT_DETAILS)
-    counts.reasoning = take(outer, "reasoning_tokens", "thinking_tokens") if outer else None
+    if outer is not None:
+        counts.reasoning = take(outer, "reasoning_tokens", "thinking_tokens")
     if counts.reasoning is None:
         counts.reasoning = take(usage, "reasoning_tokens")
-    _include_cache(usage, given, counts)
-    _include_reasoning(counts, given, outside="cost_in_usd_ticks" in usage)
+    counts.input = given
+    if given is not None:
+        if counts.cache_read or counts.cache_write:
+            _include_cache(usage, given, counts)
+        if counts.output is not None:
+            _include_reasoning(counts, given, outside="cost_in_usd_ticks" in usage)
 
 
 _INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "prompt_token_details", "input_token_details")
@@ -123,11 +131,8 @@ def _details(usage: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any] | N
     return None
 
 
-def _include_cache(usage: dict[str, Any], given: int | None, counts: Counts) -> None:
+def _include_cache(usage: dict[str, Any], given: int, counts: Counts) -> None:
     """R1: Anthropic's input leaves the cache out. R2: xAI was seen to report more cached than prompt."""
-    counts.input = given
-    if given is None:
-        return
     cached, written = counts.cache_read or 0, counts.cache_write or 0
     separate = "prompt_tokens" not in usage and (
         "cache_read_input_tokens" in usage or "cache_creation_input_tokens" in usage
@@ -256,14 +261,14 @@ def _derive_output(counts: Counts) -> None:
 
 def _clamp(counts: Counts) -> None:
     """R5: no part is larger than its whole; the price book refuses such usage."""
-    if counts.input is not None:
-        for part in ("cache_read", "cache_write"):
-            value = getattr(counts, part)
-            room = counts.input - (counts.cache_read or 0 if part == "cache_write" else 0)
-            if value is not None and value > room:
-                setattr(counts, part, room)
-                counts.rules.append(f"{part}_clamped")
-    if counts.output is not None and counts.reasoning is not None and counts.reasoning > counts.output:
+    whole, read, write = counts.input, counts.cache_read, counts.cache_write
+    if whole is not None and (read or 0) + (write or 0) > whole:
+        if read is not None and read > whole:
+            counts.cache_read = read = whole
+        if write is not None:
+            counts.cache_write = min(write, whole - (read or 0))
+        counts.rules.append("cache_clamped")
+    if counts.reasoning is not None and counts.output is not None and counts.reasoning > counts.output:
         counts.reasoning = counts.output
         counts.rules.append("reasoning_clamped")
 
@@ -295,22 +300,34 @@ def nano_dollars(dollars: Any) -> int | None:
 
 def kept(usage: dict[str, Any]) -> dict[str, Any] | None:
     """The provider's object as it may be stored: numbers and short names only, at most 16 KiB."""
+    if _is_clean(usage):
+        return usage
     clean = _clean(usage, 4)
     return clean if clean and len(orjson.dumps(clean)) <= MAX_RAW else None
+
+
+def _is_clean(usage: dict[str, Any]) -> bool:
+    """The common case at a fifth of the cost: short, and as JSON without strings (and null, which is also NaN)."""
+    try:
+        dumped = orjson.dumps(usage)
+    except TypeError:
+        return False  # an integer beyond 64 bits
+    return len(dumped) <= 1024 and b':"' not in dumped and b'["' not in dumped and b"null" not in dumped
 
 
 def _clean(value: dict[str, Any], depth: int) -> dict[str, Any]:
     clean: dict[str, Any] = {}
     for key, inner in value.items():
+        kind = type(inner)
         if len(key) > MAX_NAME:
             continue
-        if type(inner) is dict:
+        if kind is dict:
             if depth:
                 clean[key] = _clean(inner, depth - 1)
-        elif type(inner) is list:
+        elif kind is list:
             if depth:
                 clean[key] = [_clean(entry, depth - 1) for entry in inner[:32] if type(entry) is dict]
-        elif _storable(inner):
+        elif (kind is int and -MAX_COUNT <= inner <= MAX_COUNT) or _storable(inner):
             clean[key] = inner
     return clean
 
