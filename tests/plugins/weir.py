@@ -26,7 +26,8 @@ from tests.plugins.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND = ("-m", "proxy")
-START_SECONDS = 30.0
+START_SECONDS = 50.0
+"""The recorder starts with a low priority: on a machine that is busy with other tests that takes its time."""
 WAIT_SECONDS = 15.0
 ADDRESSES = re.compile(r"proxy on http://[^\s]*:(\d+)\s+admin on http://[^\s]*:(\d+)")
 
@@ -132,7 +133,7 @@ class Weir:
         return f"http://127.0.0.1:{self.admin_port}"
 
     def _get(self, url: str) -> httpx.Response:
-        return httpx.get(url, trust_env=False, timeout=5)
+        return httpx.get(url, trust_env=False, timeout=20)
 
     def metrics(self) -> str:
         return self._get(f"{self.admin}/metrics").text
