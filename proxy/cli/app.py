@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -55,12 +56,30 @@ def build() -> typer.Typer:
         name="weir", help=HELP, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, **options
     )
     for name, verb in VERBS:
-        app.command(name)(verb)
+        app.command(name)(_flushed(verb))
     upkeep = typer.Typer(no_args_is_help=True, help=db.__doc__, **options)
     for name, verb in db.VERBS:
-        upkeep.command(name)(verb)
+        upkeep.command(name)(_flushed(verb))
     app.add_typer(upkeep, name="db")
     return app
+
+
+class _PipeClosed(Exception):
+    """Whoever read our output has seen enough."""
+
+
+def _flushed(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb, with its output written while a closed pipe can still be told from a fault (Typer exits with 1)."""
+
+    @functools.wraps(verb)
+    def flushed(*args: Any, **options: Any) -> None:
+        try:
+            verb(*args, **options)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise _PipeClosed from None
+
+    return flushed
 
 
 def run(args: Sequence[str] | None = None) -> int:
@@ -72,7 +91,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except Fault as fault:
         show(fault.message, fault.hint)
         return fault.code
-    except BrokenPipeError:
+    except _PipeClosed:
         return _pipe_closed()
     except Exception as error:  # noqa: BLE001 - the last place before a traceback; it is shown
         return _unforeseen(error)

@@ -95,7 +95,8 @@ def latency(
 ) -> None:
     """Show p50, p95 and p99 of latencies.
 
-    Of duration, time to first token and the rest, over calls that went well. Percentiles come from buckets that are 19 % wide, so they are at most 9 % off.
+    Of duration, time to first token and the rest, over calls that went well. Percentiles come from buckets that are
+    19 % wide, so they are at most 9 % off.
 
     \b
       weir latency --since 24h

@@ -34,7 +34,8 @@ def prices(
 ) -> None:
     """Show prices, or what has none.
 
-    In dollars per million tokens, at each upstream; `missing` lists used models without a price. Your own [[prices]] go before the catalogue. Without a model: your own.
+    In dollars per million tokens, at each upstream; `missing` lists used models without a price. Your own [[prices]]
+    go before the catalogue. Without a model: your own.
 
     \b
       weir prices gpt-4o

@@ -155,10 +155,11 @@ def _number(name: str, value: float | Decimal) -> str:
 
 
 def dollars(value: float) -> str:
-    """`$12.34`, with as many digits as a small amount needs to say something."""
+    """`$12.34`, with as many digits (nine: nano-dollars) as a small amount needs to say something."""
     if value == 0 or abs(value) >= 1:
         return f"${value:,.2f}"
-    return f"${value:.4f}" if abs(value) >= 0.01 else f"${value:.7f}".rstrip("0")
+    digits = f"{value:.9f}".rstrip("0").ljust(6, "0") if abs(value) < 0.01 else f"{value:.4f}"
+    return f"${digits}"
 
 
 def milliseconds(value: float) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from proxy.cli.faults import Fault
 from proxy.cli.options import AsJson, Config, settings_for
 from proxy.cli.printing import Form, aligned, printable, write_rows
 
@@ -46,9 +47,13 @@ def serve(
         data=data,
         log_level=log_level,
     )
-    from proxy.supervisor import run
+    from proxy.supervisor import StartError, run
 
-    raise typer.Exit(run(settings))
+    try:
+        code = run(settings)
+    except StartError as error:
+        raise Fault(str(error), error.hint) from None
+    raise typer.Exit(code)
 
 
 def config(

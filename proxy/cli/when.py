@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 EXAMPLES = "24h, 90m, 7d, 2w, now, today, yesterday, 2026-10-01, 2026-10-01T12:00 or 2026-10-01T12:00:00Z"
 
-_AGO = re.compile(r"(\d{1,9})\s*(s|sec|m|min|h|d|w)")
+_AGO = re.compile(r"([0-9]{1,9})\s*(s|sec|m|min|h|d|w)")
 _SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LOCALTIME = Path("/etc/localtime")
 
@@ -60,7 +60,7 @@ def _moment(text: str, *, zone: tzinfo, now: datetime, end: bool) -> datetime:
 def _day(words: str, today: date) -> date | None:
     if words in ("today", "yesterday"):
         return today - timedelta(days=words == "yesterday")
-    return date.fromisoformat(words) if re.fullmatch(r"\d{4}-\d\d-\d\d", words) else None
+    return date.fromisoformat(words) if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", words) else None
 
 
 def _midnight(day: date, zone: tzinfo) -> datetime:
@@ -68,7 +68,7 @@ def _midnight(day: date, zone: tzinfo) -> datetime:
 
 
 def _clock(text: str, zone: tzinfo) -> datetime:
-    if not re.match(r"\d{4}-\d\d-\d\d[T ]", text, re.IGNORECASE):
+    if not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]", text, re.IGNORECASE):
         raise ValueError(text)
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
