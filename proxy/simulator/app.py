@@ -58,7 +58,7 @@ ONE_VENDOR: tuple[tuple[str, str, Speaker], ...] = (
     ("/ollama", "/api/embed", ollama.EMBED),
     ("/cohere", "/v2/chat", cohere.CHAT),
     ("/cohere", "/v2/embed", cohere.EMBED),
-    ("/llmstudio", "/api/engine/chat/{provider}", llmstudio.speaker),
+    ("/llmstudio-engine", "/api/engine/chat/{provider}", llmstudio.speaker),
     ("/livepeer", "/llm", livepeer.speaker),
     ("/vision", "/api/vision-chat", vision_chat.API),
     ("/segmind", "/v1/{slug}", segmind.API),

@@ -218,13 +218,16 @@ def running(folder: Path, upstreams: Upstreams, *, store: str = "", more: str = 
                 raise
 
 
-VENDORS = ("openai", "anthropic", "gemini", "ollama", "mistral", "cohere", "livepeer", "ktransformers", "segmind")
+VENDORS = (
+    *("openai", "anthropic", "gemini", "ollama", "mistral", "cohere"),
+    *("vision", "llmstudio-engine", "livepeer", "ktransformers", "segmind"),
+)
+"""Prefixes of the simulator, and names of the upstreams in front of which `weir` stands."""
 
 
 @pytest.fixture(scope="session")
 def weir(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weir]:
     """A weir in front of the simulator, shared by all tests: find your own rows by their call id or session."""
-    upstreams = {name: f"{simulator.url}/{name}" for name in (*VENDORS, "llmstudio-engine", "vision")}
-    upstreams["llmstudio-engine"] = f"{simulator.url}/llmstudio"
+    upstreams = {name: f"{simulator.url}/{name}" for name in VENDORS}
     with running(tmp_path_factory.mktemp("weir"), upstreams) as started:
         yield started
