@@ -56,7 +56,7 @@ class Meter:
         "_content_last",
         "_cut_off",
         "_facts",
-        "_finished",
+        "finished",
         "_first_chunk",
         "_format",
         "_framer",
@@ -93,7 +93,8 @@ class Meter:
         self._content_first: float | None = None
         self._raw_text: list[bytes] | None = None
         self._several = self._closed = self._cut_off = False
-        self._finished: Reading | None = None
+        self.finished: Reading | None = None
+        """The whole reading, after `finish`."""
         self.needs_estimate = False
         """After `finish`: some counts are missing and there is text to count."""
 
@@ -163,7 +164,7 @@ class Meter:
             self._end_text()
         except Exception as error:  # noqa: BLE001  # as in feed()
             self._give_up(error)
-        reading = self._finished = self._reading(self._verdict(outcome), at)
+        reading = self.finished = self._reading(self._verdict(outcome), at)
         if self._format.read is not None and self._status is not None and self._status < 400:
             asked = self._body is not None
             self.needs_estimate = wants_estimate(reading, self._facts, vectors=self._vectors, asked=asked)
@@ -175,7 +176,7 @@ class Meter:
 
     def estimate_job(self, mode: str = "chat") -> EstimateJob:
         """What has to be counted to fill the gaps of the finished reading; `mode` is the upstream's `estimate`."""
-        reading = self._finished
+        reading = self.finished
         if reading is None:
             raise MeterMisuse("estimate_job() before finish()")
         return EstimateJob(
@@ -247,7 +248,7 @@ class Meter:
         for event in events:
             self._event(event, at)
         if not events:
-            self._facts.flaw("not_object")
+            self._flaw("not_object")
 
     def _odd(self, frame: Frame, at: float) -> None:
         """A frame that orjson refused: marked, the end of a stream, or JSON that is not quite JSON."""
@@ -268,7 +269,7 @@ class Meter:
 
     def _marked(self, frame: Marked, at: float) -> None:
         if frame.kind == "fault":
-            self._facts.flaw(frame.data.decode())
+            self._flaw(frame.data.decode())
         elif frame.kind == "text":
             self._keep_text(frame.data, at)
         elif frame.kind == "salvage":
@@ -285,8 +286,7 @@ class Meter:
             found = parse(salvage(frame, frame))
             if found:
                 self._event(found, at, read_generic)
-            if not self._cut_off:
-                self._facts.flaw("bad_json")
+            self._flaw("bad_json")
             return
         self._several = self._several or len(pieces) > 1
         for piece in pieces:
@@ -297,6 +297,11 @@ class Meter:
                 self._marked(piece, at)
             else:
                 self._broken(piece, at)
+
+    def _flaw(self, what: str) -> None:
+        """Something in the answer is not as it should be; that the last frame of a broken answer is broken is no news."""
+        if not self._cut_off:
+            self._facts.flaw(what)
 
     def _keep_text(self, data: bytes, at: float) -> None:
         if self._raw_text is None:
