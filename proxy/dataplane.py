@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -73,7 +73,7 @@ class DataPlane:
         self._journal = journal
         self._boot_id = boot_id
         self._seq = 0
-        self._ids = CallIds(time.time_ns, os.urandom)
+        self._ids = CallIds(time.time_ns, random.Random().getrandbits)
         self._paths: dict[tuple[bytes, bytes], Target | Refusal] = {}
         self._router = Router(
             {

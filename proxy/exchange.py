@@ -17,10 +17,9 @@ from typing import Protocol
 
 from proxy import chunked
 from proxy.gate import Refusal, too_large
-from proxy.headers import Headers
 from proxy.meter import Meter
 from proxy.route import UpstreamRoute
-from proxy.upstream import ConnectFailed, Pool, UpstreamConnection
+from proxy.upstream import AnswerHead, ConnectFailed, Pool, UpstreamConnection
 from store.record import Call, Outcome, Reading
 
 log = logging.getLogger(__name__)
@@ -46,8 +45,8 @@ _REASONS = {
 class Downstream(Protocol):
     """Where the answer goes. Calls come in the order head, chunk…, end; `abort` or `refuse` may come instead."""
 
-    def head(self, raw: bytes, status: int, headers: Headers, call_id: str, *, until_close: bool) -> None:
-        """The answer's head: its own bytes, and what they say. `until_close`: the body ends with the connection."""
+    def head(self, head: AnswerHead, call_id: str, *, more: bool) -> None:
+        """The answer's head. `more`: a chunk or the end follows at once, so that it may wait to go with them."""
 
     def chunk(self, raw: bytes, payload: bytes) -> None:
         """Body bytes: `raw` in the framing that the head announced, `payload` the content alone."""
@@ -206,13 +205,13 @@ class Exchange:
 
     # -- from the upstream (proxy.upstream.Carrier)
 
-    def upstream_head(self, raw: bytes, status: int, headers: Headers, until_close: bool) -> None:
+    def upstream_head(self, head: AnswerHead, *, more: bool) -> None:
         """Passes the head on, then shows it to the meter."""
         at = self.last_at = self._line.clock()
         self._phase = _Phase.ANSWERING
-        self._downstream.head(raw, status, headers, self.call.call_id, until_close=until_close)
+        self._downstream.head(head, self.call.call_id, more=more)
         try:
-            self.meter.response(status, headers, at=at)
+            self.meter.response(head.status, head.headers, at=at)
         except Exception:
             log.exception("meter failed on an answer's head call_id=%s", self.call.call_id)
 

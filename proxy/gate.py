@@ -1,8 +1,8 @@
 """What may enter: the rules that a request must keep before anything is forwarded. Pure.
 
-llhttp has already refused broken framing (two lengths, folded headers, bare LF); the gate adds what it lets
-pass. Decisions rest on the raw bytes of the request target, never on a URL rebuilt from the Host
-header. Sources: RFC 9112 sections 3.2, 6.1, 6.3; RFC 3986 section 3.3; the 65 hostile requests that parsers disagree on.
+llhttp has already refused broken framing (two lengths, folded headers, bare LF); the gate adds what it lets pass.
+Decisions rest on the raw bytes of the request target, never on a URL rebuilt from the Host header. Sources: RFC 9112
+sections 3.2, 6.1, 6.3; RFC 3986 section 3.3; the 65 hostile requests on which parsers disagree.
 """
 
 from __future__ import annotations

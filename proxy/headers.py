@@ -26,11 +26,22 @@ MAX_NAMES = 4096
 _NEVER_NOMINATED = frozenset((b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"cookie", b"host"))
 """Names that `Connection` may not take away: dropping a credential or a body's description changes the call."""
 _HARMLESS = frozenset((b"keep-alive", b"close", b"Keep-Alive", b"Close"))
-_ANSWER_HOP = re.compile(
-    rb"^(?:connection|keep-alive|proxy-connection|te|trailer|upgrade|x-weir-call-id|x-weir-error)[ \t]*:[^\r\n]*\r\n",
-    re.IGNORECASE | re.MULTILINE,
+_DROPPED = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"upgrade",
+        b"x-weir-call-id",
+        b"x-weir-error",
+    )
 )
-_CONNECTION = re.compile(rb"^connection[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+"""Names, lower-case, that never pass from an answer."""
+_ANSWER_LINE = rb"\r\n(?i:%b)[ \t]*:[^\r\n]*"
+_ANSWER_HOP = re.compile(_ANSWER_LINE % b"|".join(sorted(_DROPPED)))
+_CONNECTION = re.compile(rb"\r\n(?i:connection)[ \t]*:[ \t]*([^\r\n]*)")
 
 
 class _Kind(IntEnum):
@@ -180,13 +191,12 @@ def response_head(raw: bytes, call_id: bytes, *, close: bool) -> bytes:
     """The head that goes to the client, made from the upstream's own bytes; `close`: the connection ends with it."""
     if not raw.startswith(b"HTTP/1.1 "):
         raw = b"HTTP/1.1" + raw[raw.index(b" ") :]
-    line, _, rest = raw.partition(b"\r\n")
-    for match in _CONNECTION.finditer(rest):
-        for name in nominated(match[1]):
-            rest = re.sub(rb"(?im)^" + re.escape(name) + rb"[ \t]*:[^\r\n]*\r\n", b"", rest)
-    rest = _ANSWER_HOP.sub(b"", rest)
+    for value in _CONNECTION.findall(raw):
+        for name in nominated(value):
+            raw = re.sub(_ANSWER_LINE % re.escape(name), b"", raw)
+    raw = _ANSWER_HOP.sub(b"", raw)
     end = b"connection: close\r\n\r\n" if close else b"\r\n"
-    return b"%b\r\n%bx-weir-call-id: %b\r\n%b" % (line, rest[:-2], call_id, end)
+    return b"%bx-weir-call-id: %b\r\n%b" % (raw[:-2], call_id, end)
 
 
 def nominated(connection: bytes) -> set[bytes]:

@@ -21,10 +21,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from proxy.dataplane import DataPlane, Request
 from proxy.gate import Refusal, answer, head_too_large
-from proxy.headers import Headers, response_head
+from proxy.headers import response_head
 
 if TYPE_CHECKING:
     from proxy.exchange import Exchange
+    from proxy.upstream import AnswerHead
 
 MAX_CHUNK = 4 << 20
 """Largest chunk of an upload that keeps its boundaries; llhttp tells a chunk's end, not its size, so it is held."""
@@ -72,6 +73,7 @@ class Listener(HttpToolsProtocol):
         self._chunk: list[bytes] = []
         self._chunk_bytes = 0
         self._held_back = False
+        self._held_head = b""
         self._last_at = self.plane.clock()
 
     # -- asyncio.Protocol
@@ -187,26 +189,34 @@ class Listener(HttpToolsProtocol):
 
     # -- proxy.exchange.Downstream
 
-    def head(self, raw: bytes, status: int, headers: Headers, call_id: str, *, until_close: bool) -> None:
-        """The answer's head, as the client gets it."""
+    def head(self, head: AnswerHead, call_id: str, *, more: bool) -> None:
+        """The answer's head, as the client gets it; held for what follows at once, which saves a system call."""
         turn = self._serving
         assert turn is not None
-        if until_close:
+        if head.until_close:
             turn.until_close, turn.keep_alive = True, False
-        self.transport.write(response_head(raw, call_id.encode("ascii"), close=not turn.keep_alive))
+        raw = response_head(head.raw, call_id.encode("ascii"), close=not turn.keep_alive)
+        if more:
+            self._held_head = raw
+        else:
+            self.transport.write(raw)
 
     def chunk(self, raw: bytes, payload: bytes) -> None:
         """Body bytes in the upstream's own framing."""
+        if self._held_head:
+            raw, self._held_head = self._held_head + raw, b""
         self.transport.write(raw)
 
     def end(self) -> None:
         """The answer is whole: the next request's turn."""
+        self._release_head()
         self._done()
 
     def abort(self) -> None:
         """Ends the connection so that the client sees a broken answer, after what was sent so far."""
         turn, self._serving = self._serving, None
         self._closing = True
+        self._release_head()
         if turn is not None and turn.until_close:
             self.transport.abort()  # only a reset tells such an answer's end from its breaking off
         else:
@@ -226,6 +236,11 @@ class Listener(HttpToolsProtocol):
         """Back-pressure to the client's upload."""
         self._held_back = paused
         self._steer_reading()
+
+    def _release_head(self) -> None:
+        if self._held_head:
+            self.transport.write(self._held_head)
+            self._held_head = b""
 
     # -- turns
 

@@ -41,8 +41,8 @@ PoolKey = tuple[str, str]
 class Carrier(Protocol):
     """Who is told what a connection receives: the exchange that uses it."""
 
-    def upstream_head(self, raw: bytes, status: int, headers: Headers, until_close: bool) -> None:
-        """The answer's head is whole: its bytes and their meaning. `until_close`: the body ends with the connection."""
+    def upstream_head(self, head: AnswerHead, *, more: bool) -> None:
+        """The answer's head is whole. `more`: body bytes, or the end, follow before anything else happens."""
 
     def upstream_data(self, raw: bytes, payload: bytes, chunks: int) -> None:
         """Body bytes: as framed on the wire, the content alone, and how many HTTP chunks ended in them."""
@@ -75,17 +75,19 @@ class _State(IntEnum):
     CLOSED = 5
 
 
-class _Head:
-    """One parsed answer head; the callbacks are httptools' names."""
+class AnswerHead:
+    """The head of an answer: its own bytes and what they say. The callbacks have httptools' names."""
 
-    __slots__ = ("chunked", "headers", "keep_alive", "length", "parser", "raw", "status")
+    __slots__ = ("chunked", "headers", "keep_alive", "length", "parser", "raw", "status", "until_close")
 
     def __init__(self, raw: bytes) -> None:
-        self.headers: Headers = []
         self.raw = raw
+        self.headers: Headers = []
         self.status = 0
         self.keep_alive = False
         self.chunked = False
+        self.until_close = False
+        """Whether the body ends with the connection."""
         self.length: int | None = None
         self.parser = httptools.HttpResponseParser(self)
         self.parser.feed_data(raw)
@@ -213,16 +215,16 @@ class UpstreamConnection(asyncio.Protocol):
                     raise ValueError("answer head too large")
                 self._held = data
                 return
-            head = _Head(data[:end])
+            head = AnswerHead(data[:end])
             data = data[end:]
             if head.status >= 200:
-                self._answer(head)
+                self._answer(head, more=bool(data))
             elif head.status == 101:
                 raise ValueError("upgrade that nobody asked for")
         if data:
             self.data_received(data)
 
-    def _answer(self, head: _Head) -> None:
+    def _answer(self, head: AnswerHead, *, more: bool) -> None:
         assert self._carrier is not None
         carrier = self._carrier
         self._keep_alive = head.keep_alive
@@ -234,8 +236,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._state, self._left = _State.LENGTH, head.length
         else:
             self._state = _State.UNTIL_CLOSE
-        carrier.upstream_head(head.raw, head.status, head.headers, self._state is _State.UNTIL_CLOSE)
-        if self._state is _State.LENGTH and not self._left:
+            head.until_close = True
+        empty = self._state is _State.LENGTH and not self._left
+        carrier.upstream_head(head, more=more or empty)
+        if empty:
             self._end()
 
     def _chunked_data(self, data: bytes) -> None:
