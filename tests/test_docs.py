@@ -207,6 +207,22 @@ def test_every_verb_is_documented() -> None:
     assert [verb for verb in verbs(command_line()) if f"`{verb}" not in text("README.md")] == []
 
 
+@pytest.mark.parametrize(
+    "question", ["usage", "top --once", "sessions", "calls", "errors", "latency", "prices missing", "prices gpt-4o"]
+)
+def test_every_column_of_an_answer_is_documented(
+    database: Path, question: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from proxy.cli.app import run
+
+    monkeypatch.chdir(database.parent)
+    assert run([*question.split(), "--store", f"sqlite:///{database}", "--csv"]) == 0
+    header = capsys.readouterr().out.splitlines()[0].split(",")
+    heading = question.removesuffix(" --once").removesuffix(" gpt-4o")
+    said = part("cli.md", f"weir {heading}") + (text("sql.md") if question == "calls" else "")
+    assert [name for name in header if f"`{name}`" not in said] == []
+
+
 def parse(command: Any, words: list[str]) -> None:
     """Parses a command line down to its last verb, without running anything; fails where a word is unknown."""
     if hasattr(command, "commands"):
@@ -260,13 +276,14 @@ def test_every_reason_of_a_refusal_is_documented() -> None:
 
 
 def test_every_route_of_the_admin_port_is_documented() -> None:
-    literals = set()
-    for path in (ROOT / "proxy" / "admin").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Route"):
-                literals |= {arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)}
-    assert "/metrics" in literals
-    assert sorted(route for route in literals if f"`{route}`" not in text("addresses.md")) == []
+    from proxy.admin.api import routes
+
+    paths = {route.path.replace(":path}", "}") for route in routes(sqlite3.connect)}
+    tree = ast.parse((ROOT / "proxy" / "admin" / "app.py").read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Route"]
+    paths |= {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
+    assert paths >= {"/metrics", "/healthz", "/readyz", "/api/calls"}
+    assert sorted(path for path in paths if f"`{path}`" not in text("addresses.md")) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
