@@ -26,10 +26,10 @@ COLUMNS = (
 )
 """The columns of the view `call_log`."""
 SHOWN = (
-    *("started_at", "upstream", "model", "outcome", "http_status", "input_tokens", "output_tokens", "cost_usd"),
-    *("duration_ms", "ttft_ms", "session_id", "call_id"),
+    *("started_at", "upstream", "model", "outcome", "input_tokens", "output_tokens", "cost_usd", "duration_ms"),
+    *("ttft_ms", "http_status", "session_id", "call_id"),
 )
-WIDTHS = (19, 12, 28, 14, 11, 12, 13, 11, 11, 9, 24, 36)
+WIDTHS = (19, 12, 28, 20, 12, 13, 11, 11, 9, 11, 24, 36)
 """Of the columns shown, while rows come one by one and no one knows the longest."""
 ERRORS = (
     *("upstream", "provider", "model", "outcome", "http_status", "error_type", "errors", "sessions"),

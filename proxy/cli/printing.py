@@ -20,6 +20,8 @@ from typing import Any
 Row = Mapping[str, Any]
 
 UNKNOWN = "-"
+GAP = 3
+"""Characters between two columns of a Rich table without edges."""
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 """A moment as `store.query.as_dict` and the views of SQLite write it."""
 
@@ -206,16 +208,31 @@ def aligned(lines: Sequence[Sequence[str]], right: Sequence[bool]) -> Iterable[s
         yield "  ".join(padded).rstrip()
 
 
+def fitting(lines: Sequence[Sequence[str]], room: int) -> int:
+    """How many columns, from the left, fit into so many characters with their gaps; at least one."""
+    used = 0
+    for count, width in enumerate(max(map(len, column)) for column in zip(*lines, strict=True)):
+        used += width + GAP
+        if used > room + GAP and count:
+            return count
+    return len(lines[0])
+
+
 def _write_rich(columns: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
+    """A table as wide as the terminal: columns stand in the order of their weight, and the last ones give way."""
     # Imported here: a pipe, JSON and --help do not pay for it.
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    count = fitting([columns, *cells], console.width)
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    for name, is_right in zip(columns, right, strict=True):
+    for name, is_right in zip(columns[:count], right, strict=False):
         table.add_column(Text(name), justify="right" if is_right else "left", overflow="fold")
     for line in cells:
-        table.add_row(*(Text(text) for text in line))
-    Console().print(table)
+        table.add_row(*(Text(text) for text in line[:count]))
+    console.print(table)
+    if count < len(columns):
+        console.print(Text(f"on a wider terminal: {', '.join(columns[count:])}", style="dim"))

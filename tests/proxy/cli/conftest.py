@@ -84,7 +84,8 @@ def seeded() -> list[CallRecord]:
                usage_source="none", cost_nusd=None, cost_source="none", price_id=None, stream=False, ttft_us=None),
         record(5, timedelta(days=3), session_id="old=1;\x1b[31m", session_source="path", cost_nusd=9_000_000),
         record(6, timedelta(days=40), cost_nusd=500_000_000),
-        record(7, timedelta(days=50), **nothing, usage_source="none", cost_nusd=None, cost_source="none", price_id=None),
+        record(7, timedelta(days=50), **nothing, usage_source="none", cost_nusd=None, cost_source="none",
+               price_id=None),
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.cli import app, db, faults
+from proxy.cli import app, db
 
 if TYPE_CHECKING:
     from tests.proxy.cli.conftest import Run
@@ -82,9 +82,3 @@ def test_a_fault_that_no_one_foresaw(weir: Run, monkeypatch: pytest.MonkeyPatch)
     assert (found.code, found.out) == (1, "")
     assert "a fault in weir itself: RuntimeError: the moon" in found.err
     assert "fell" not in found.err
-
-
-def test_a_traceback_for_those_who_ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("WEIR_LOG_LEVEL", "debug")
-    faults.show_unexpected(ValueError("x"))
-    assert "ValueError: x" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import pty
 import subprocess
 import sys
@@ -16,7 +17,18 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from proxy.cli.printing import Form, Ruled, cell, dollars, milliseconds, printable, size, write_facts, write_rows
+from proxy.cli.printing import (
+    Form,
+    Ruled,
+    cell,
+    dollars,
+    fitting,
+    milliseconds,
+    printable,
+    size,
+    write_facts,
+    write_rows,
+)
 
 ROWS = [
     {"model": "gpt-4o", "calls": 12_345, "cost_usd": 1.5, "at": datetime(2026, 1, 1, tzinfo=UTC), "hidden": None},
@@ -122,15 +134,38 @@ def test_programs_get_the_text_as_it_is(capsys: pytest.CaptureFixture[str], text
     assert json.loads(capsys.readouterr().out) == [{"model": text}]
 
 
-def test_a_terminal_gets_a_table_and_markup_is_text() -> None:
-    code = (
-        "from proxy.cli.printing import write_rows\n"
-        "write_rows([{'model': '[red]x[/red]\\x1b[2J', 'calls': 1}], ['model', 'calls'])"
-    )
+def on_a_terminal(code: str, width: int) -> str:
+    """What the code writes to a terminal of so many columns."""
     master, slave = pty.openpty()
-    subprocess.run([sys.executable, "-c", code], stdout=slave, check=True, cwd=REPOSITORY, timeout=20)
+    environment = {**os.environ, "COLUMNS": str(width), "TERM": "xterm"}
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=slave, cwd=REPOSITORY, env=environment)
+    os.close(slave)
     out = b""
-    while b"\xef\xbf\xbd" not in out:
-        out += __import__("os").read(master, 4096)
-    assert b"[red]x[/red]" in out
-    assert b"\x1b[2J" not in out
+    try:
+        while chunk := os.read(master, 4096):
+            out += chunk
+    except OSError:  # Linux ends a terminal that no one holds with EIO
+        pass
+    os.close(master)
+    assert process.wait(20) == 0
+    return out.decode()
+
+
+def test_a_terminal_gets_a_table_and_markup_is_text() -> None:
+    row = "{'model': '[red]x[/red]\\x1b[2J', 'calls': 1}"
+    out = on_a_terminal(f"from proxy.cli.printing import *; write_rows([{row}], ['model', 'calls'])", 80)
+    assert "[red]x[/red]\N{REPLACEMENT CHARACTER}" in out
+    assert "\x1b[2J" not in out
+    assert "wider" not in out
+
+
+def test_a_narrow_terminal_gets_the_first_columns_and_is_told_of_the_others() -> None:
+    code = "from proxy.cli.printing import *; write_rows([dict.fromkeys('abc', 'x' * 12)], ['a', 'b', 'c'])"
+    out = on_a_terminal(code, 30)
+    assert out.count("x" * 12) == 2
+    assert "on a wider terminal: c" in out
+
+
+def test_how_many_columns_fit() -> None:
+    lines = [["a", "bb", "c"], ["aaaa", "b", "cc"]]
+    assert [fitting(lines, room) for room in (1, 4, 8, 9, 13, 14, 99)] == [1, 1, 1, 2, 2, 3, 3]
