@@ -130,10 +130,10 @@ class Sse:
             self._line(line, frames)
 
     def _line(self, line: bytes, frames: list[Frame]) -> None:
-        if self._bare and not line.startswith((b"data:", b"event:")):
-            self._bare_line(line, frames)
-        elif not line:
+        if not line:
             self._dispatch(frames)
+        elif self._bare and not line.startswith((b"data:", b"event:")):
+            self._bare_line(line, frames)
         elif line.startswith(b"data:"):
             self._value(line[6:] if line[5:6] == b" " else line[5:], frames)
         elif line.startswith(b"event:"):

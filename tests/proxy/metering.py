@@ -21,7 +21,7 @@ CODERS = {
     "identity": lambda data: data,
     "gzip": gzip.compress,
     "deflate": zlib.compress,
-    "br": brotli.compress,
+    "br": lambda data: brotli.compress(data, quality=3),
     "zstd": zstd.compress,
 }
 
@@ -67,7 +67,9 @@ def _message(raw: bytes) -> tuple[str, list[tuple[bytes, bytes]], list[bytes]]:
     return first.decode(), headers, chunks
 
 
-def metered(exchange: Exchange, pieces: list[bytes] | None = None, coding: str = "identity", outcome: str = "ok") -> Meter:
+def metered(
+    exchange: Exchange, pieces: list[bytes] | None = None, coding: str = "identity", outcome: str = "ok"
+) -> Meter:
     """A meter through which the exchange has passed, 10 ms from piece to piece; its HTTP chunks count as taped."""
     kind = classify(exchange.method, exchange.path)
     meter = Meter(wire_format=kind.wire_format, path=exchange.path, started=0.0)

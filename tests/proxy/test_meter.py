@@ -161,12 +161,57 @@ def test_garbage_raises_nothing(wire_format: str, garbage: list[bytes], kind: st
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 KEYS = st.sampled_from(
-    "choices delta message content text usage prompt_tokens completion_tokens total_tokens type error code model id "
-    "index finish_reason tool_calls function name arguments candidates parts usageMetadata promptTokenCount response "
-    "done prompt_eval_count timings prompt_n cache_n output input_tokens output_tokens details meta billed_units cost "
-    "prompt_tokens_details completion_tokens_details reasoning_tokens cached_tokens x_groq metrics status item".split()
+    [
+        "choices",
+        "delta",
+        "message",
+        "content",
+        "text",
+        "usage",
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "type",
+        "error",
+        "code",
+        "model",
+        "id",
+        "index",
+        "finish_reason",
+        "tool_calls",
+        "function",
+        "name",
+        "arguments",
+        "candidates",
+        "parts",
+        "usageMetadata",
+        "promptTokenCount",
+        "response",
+        "done",
+        "prompt_eval_count",
+        "timings",
+        "prompt_n",
+        "cache_n",
+        "output",
+        "input_tokens",
+        "output_tokens",
+        "details",
+        "meta",
+        "billed_units",
+        "cost",
+        "prompt_tokens_details",
+        "completion_tokens_details",
+        "reasoning_tokens",
+        "cached_tokens",
+        "x_groq",
+        "metrics",
+        "status",
+        "item",
+    ]
 )
-shapes = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5))
+shapes = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=12
+)
 
 
 @pytest.mark.parametrize("wire_format", READERS)
