@@ -110,6 +110,7 @@ def _own_routes(ledger: Ledger) -> list[Route]:
         Route("/__sim/ledger", rows, methods=["GET"]),
         Route("/__sim/ledger", clear, methods=["DELETE"]),
         Route("/health", health, methods=["GET"]),
+        Route("/llmstudio-engine/health", health, methods=["GET"]),
     ]
 
 
