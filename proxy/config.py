@@ -304,7 +304,7 @@ def _names_beside(path: Sequence[str | int]) -> list[str]:
     return [*names, *(name for name in Settings.model_fields if name not in names)]
 
 
-def _nearest(name: str, known: Sequence[str], otherwise: str = "`weir config --help` lists every key") -> str:
+def _nearest(name: str, known: Sequence[str], otherwise: str = "`weir config --keys` lists them all") -> str:
     lasts = {entry.rpartition(".")[2]: entry for entry in reversed(known)}
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     close = close or [lasts[last] for last in difflib.get_close_matches(name.rpartition(".")[2], lasts, n=1)]

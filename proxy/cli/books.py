@@ -47,11 +47,29 @@ def sql(
 
 
 def _select(connection: Any, text: str, limit: int) -> tuple[list[str], list[Any]]:
-    # Without parameters a % in the statement is a %.
-    result = connection.execution_options(no_parameters=True).exec_driver_sql(text)
+    if connection.dialect.name == "postgresql":
+        return _select_one(connection.connection.driver_connection, text, limit)
+    result = connection.exec_driver_sql(text)  # sqlite3 takes one statement and no more
     if not result.returns_rows:
-        raise Fault("the statement returns no rows", "`weir sql` only reads; write a SELECT", code=WRONG_USE)
+        raise _no_rows()
     return _distinct(result.keys()), list(islice(result, limit + 1))
+
+
+def _select_one(driver: Any, text: str, limit: int) -> tuple[list[str], list[Any]]:
+    """Runs one statement on PostgreSQL, whose simple protocol would take several: `ROLLBACK; DELETE FROM calls`.
+
+    psycopg speaks the extended protocol in pipeline mode; there the server itself refuses a second statement.
+    """
+    with driver.cursor() as cursor:
+        with driver.pipeline():
+            cursor.execute(text)
+        if cursor.description is None:
+            raise _no_rows()
+        return _distinct(column.name for column in cursor.description), cursor.fetchmany(limit + 1)
+
+
+def _no_rows() -> Fault:
+    return Fault("the statement returns no rows", "`weir sql` only reads; write a SELECT", code=WRONG_USE)
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

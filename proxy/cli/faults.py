@@ -51,8 +51,8 @@ def store_faults(url: str) -> Iterator[None]:
     except LedgerUnavailable as error:
         raise Fault(f"cannot read the store {mask_url(url)}: {_reason(error)}", _hint(url)) from None
     except Exception as error:
-        # SQLAlchemy has its room in store/: its exceptions are known here by their module only.
-        if type(error).__module__ != "sqlalchemy.exc":
+        # SQLAlchemy and psycopg have their room in store/: their exceptions are known here by their modules only.
+        if type(error).__module__ not in ("sqlalchemy.exc", "psycopg", "psycopg.errors"):
             raise
         raise Fault(f"the store {mask_url(url)} refused: {_reason(error)}", _hint(url, str(error))) from None
 

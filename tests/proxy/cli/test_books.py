@@ -62,6 +62,10 @@ def test_no_rows_and_too_many(weir: Run, store: str) -> None:
         "DROP TABLE calls",
         "INSERT INTO gaps VALUES ('b', 1, 1, 'x', NULL)",
         "CREATE TABLE x (a integer)",
+        "COMMIT; DELETE FROM calls",
+        "ROLLBACK; DELETE FROM calls",
+        "SET TRANSACTION READ WRITE; DELETE FROM calls",
+        "PRAGMA query_only=OFF; DELETE FROM calls",
     ],
 )
 def test_nothing_can_be_written(weir: Run, store: str, statement: str) -> None:
