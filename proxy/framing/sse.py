@@ -91,14 +91,13 @@ class Sse:
         return frames
 
     def _cut(self, chunk: bytes) -> Sequence[Frame]:
-        if self._cr and chunk[:1] == b"\n":
-            chunk = chunk[1:]
         if not chunk:
-            self._cr = False
             return ()
-        self._cr = chunk[-1] == _CR
+        if self._cr and chunk[0] == _LF:
+            chunk = chunk[1:]
+        self._cr = chunk[-1:] == b"\r"
         lines = chunk.splitlines()
-        rest = b"" if chunk[-1] in (_CR, _LF) else lines.pop()
+        rest = lines.pop() if lines and chunk[-1] not in (_CR, _LF) else b""
         frames: list[Frame] = []
         for line in lines:
             self._end_line(line, frames)

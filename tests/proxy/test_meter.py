@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from proxy import tokens
+from proxy import tokens, wire
 from proxy.meter import Meter, MeterMisuse
 from proxy.wire import FORMATS, classify
 from store.record import UsageSource
 from tests.plugins.tapes import names
 from tests.proxy.metering import CODERS, counts, events, metered, named, read, reading, said, taped, timeless
+
+WIRE = Path(wire.__file__).parent
 
 EXPECTED: dict[str, dict[str, Any]] = {
     "000-stream": {
@@ -161,54 +165,9 @@ def test_garbage_raises_nothing(wire_format: str, garbage: list[bytes], kind: st
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 KEYS = st.sampled_from(
-    [
-        "choices",
-        "delta",
-        "message",
-        "content",
-        "text",
-        "usage",
-        "prompt_tokens",
-        "completion_tokens",
-        "total_tokens",
-        "type",
-        "error",
-        "code",
-        "model",
-        "id",
-        "index",
-        "finish_reason",
-        "tool_calls",
-        "function",
-        "name",
-        "arguments",
-        "candidates",
-        "parts",
-        "usageMetadata",
-        "promptTokenCount",
-        "response",
-        "done",
-        "prompt_eval_count",
-        "timings",
-        "prompt_n",
-        "cache_n",
-        "output",
-        "input_tokens",
-        "output_tokens",
-        "details",
-        "meta",
-        "billed_units",
-        "cost",
-        "prompt_tokens_details",
-        "completion_tokens_details",
-        "reasoning_tokens",
-        "cached_tokens",
-        "x_groq",
-        "metrics",
-        "status",
-        "item",
-    ]
+    [key.strip('"') for key in re.findall(r'"\w+"', " ".join(path.read_text() for path in WIRE.glob("*.py")))]
 )
+"""Every word that a reader asks for."""
 shapes = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=12
 )

@@ -78,6 +78,7 @@ def streams(draw: st.DrawFn) -> list[bytes]:
 
 @given(chunks=streams())
 @example(chunks=[b"data: x\r", b"\n", b"\r", b"\ndata: y\r\n\r\n"])
+@example(chunks=[b"data: x\r", b"", b"\ndata: y\r\n\r\n"])
 @settings(max_examples=300, deadline=None)
 def test_the_openai_sdk_reads_the_same_events(chunks: list[bytes]) -> None:
     whole = [*chunks, b"\n\n"]  # theirs drops a last event that has no blank line
