@@ -24,6 +24,7 @@ from store.ledger import Committed, Ledger
 from store.record import CallRecord
 
 UPSTREAMS = {"openai": UpstreamSettings(base_url="http://127.0.0.1:1", provider="openai", price_provider="openai")}
+PARTS = ("committed_total", "pending", "dropped_total")
 _PRICER = Pricer((), UPSTREAMS)
 
 
@@ -92,7 +93,7 @@ class Rig:
         self.metrics = Metrics(CollectorRegistry(), version="test")
         self.pending = Pending(self._capacity)
         self.bookmark = Bookmark(self.folder / "recorded.json")
-        self.intake = Intake(self.journals, _PRICER, self.metrics, self.pending, sync_every=0.0)
+        self.intake = Intake(self.journals, _PRICER, self.metrics, self.pending, sync_every=10.0)
         self.deposit = Deposit(
             self._open,
             self.intake,
@@ -145,8 +146,9 @@ class Rig:
 
     def assert_balanced(self) -> None:
         """Forwarded = committed + pending + dropped, at any moment."""
-        begun = self.total("weir_calls_forwarded_total")
-        parts = [self.total(f"weir_records_{part}") for part in ("committed_total", "pending", "dropped_total")]
+        lines = [line.split() for line in self.metrics.render()[0].decode().splitlines() if line.startswith("weir_")]
+        names = ("weir_calls_forwarded_total", *(f"weir_records_{part}" for part in PARTS))
+        begun, *parts = (sum(float(line[-1]) for line in lines if line[0].partition("{")[0] == name) for name in names)
         assert begun == sum(parts), parts
 
     def _open(self) -> Switched:
