@@ -75,7 +75,10 @@ def clean_text(text: str, limit: int) -> str:
 
 
 def clean_json(value: Any) -> str | None:
-    """JSON text that both databases take, or None when there is none within 16 KiB."""
+    """JSON text that both databases take, or None when there is none within 16 KiB.
+
+    JSONB keeps numbers as decimals: a float of 1e16 or more, which no usage object has, comes back as an integer.
+    """
     try:
         text = orjson.dumps(value)
     except (TypeError, ValueError):

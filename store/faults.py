@@ -26,7 +26,7 @@ def reason_of(error: Exception) -> str:
     """A short name of the fault. Never the message: it may quote the row."""
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     if isinstance(cause, psycopg.Error) and cause.sqlstate:
-        return f"refused:{cause.sqlstate}"
+        return cause.sqlstate
     if isinstance(cause, sqlite3.Error):
-        return f"refused:{getattr(cause, 'sqlite_errorname', None) or type(cause).__name__}"
-    return f"refused:{type(cause).__name__}"
+        return getattr(cause, "sqlite_errorname", None) or type(cause).__name__
+    return type(cause).__name__

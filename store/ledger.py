@@ -206,7 +206,7 @@ def _store_carefully(
         if not is_row_fault(error):
             raise
         if len(places) == 1:
-            refused.append((places[0], reason_of(error)))
+            refused.append((places[0], f"refused:{reason_of(error)}"))
             return []
     else:
         savepoint.commit()

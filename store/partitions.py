@@ -78,8 +78,12 @@ def _prune_sqlite(engine: sa.Engine, before: int) -> int:
         count += deleted
         if deleted < STEP:
             break
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("PRAGMA incremental_vacuum").all()
+    raw = engine.raw_connection()
+    try:
+        # The driver's own cursor: SQLite frees a page per step, and SQLAlchemy does not step what returns no columns.
+        raw.cursor().execute("PRAGMA incremental_vacuum").fetchall()
+    finally:
+        raw.close()
     return count
 
 

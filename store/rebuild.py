@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from store import rollups
+from store.query.filters import hour_of
 from store.query.usage import kept_from
 from store.schema import HOUR_US, calls, latency_hourly, sessions, usage_hourly
 
@@ -26,10 +27,9 @@ def rebuild_rollups(engine: sa.Engine, since: int | None = None) -> Rebuilt:
     """Recomputes the hours from `since` on, and the sessions with calls in them. Safe beside writers."""
     with engine.begin() as connection:
         kept = kept_from(connection)
-        first, last = _hours(connection)
-    floor = max(since or 0, -(-(kept or 0) // HOUR_US) * HOUR_US, first)
-    floor -= floor % HOUR_US
-    hours = range(floor, last + 1, HOUR_US)
+        floor = max(since or 0, -(-(kept or 0) // HOUR_US) * HOUR_US)
+        floor -= floor % HOUR_US
+        hours = [hour for hour in _hours(connection) if hour >= floor]
     for hour in hours:
         with engine.begin() as connection:
             _rebuild_hour(connection, hour)
@@ -37,15 +37,14 @@ def rebuild_rollups(engine: sa.Engine, since: int | None = None) -> Rebuilt:
         return Rebuilt(hours=len(hours), sessions=_rebuild_sessions(connection, floor, kept))
 
 
-def _hours(connection: sa.Connection) -> tuple[int, int]:
-    """The first and the last moment that rows or sums speak of; an empty range when there are none."""
-    queries = [
-        sa.select(sa.func.min(calls.c.started_at), sa.func.max(calls.c.started_at)),
-        sa.select(sa.func.min(usage_hourly.c.hour), sa.func.max(usage_hourly.c.hour)),
-        sa.select(sa.func.min(latency_hourly.c.hour), sa.func.max(latency_hourly.c.hour)),
-    ]
-    found = [at for query in queries for at in connection.execute(query).one() if at is not None]
-    return (min(found), max(found)) if found else (0, -1)
+def _hours(connection: sa.Connection) -> list[int]:
+    """The hours of which rows or sums speak."""
+    queries = (
+        sa.select(hour_of(connection)).select_from(calls),
+        sa.select(usage_hourly.c.hour),
+        sa.select(latency_hourly.c.hour),
+    )
+    return sorted({hour for query in queries for hour in connection.scalars(query.distinct())})
 
 
 def _lock(connection: sa.Connection) -> None:

@@ -61,10 +61,10 @@ class Cluster:
         """The address of one of its databases."""
         return f"postgresql+psycopg://weir@/{database}?host={self.folder}"
 
-    def create(self) -> str:
-        """A new database; its name."""
+    def create(self, template: str = "template1") -> str:
+        """A new database, as `template` is; its name. Nobody may be connected to the template."""
         name = f"t{next(self._numbers)}"
-        self._execute(f"CREATE DATABASE {name}")
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return name
 
     def drop(self, name: str) -> None:

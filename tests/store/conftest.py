@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from store import migrate
 from store.ledger import Ledger
 from store.record import CALL_FIELDS, COST_FIELDS, Call, CallRecord, Cost, Reading
+from tests.plugins.postgres import Cluster
 
 START = 1_790_000_000_000_000
 """2026-09-21 14:13:20 UTC, in microseconds."""
@@ -31,11 +33,42 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file that is up to date and empty, to copy."""
+    path = tmp_path_factory.mktemp("template") / "weir.db"
+    migrate.upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_cluster: Cluster) -> str:
+    """A PostgreSQL database that is up to date and empty, to copy."""
+    name = postgres_cluster.create()
+    migrate.upgrade(postgres_cluster.url(name))
+    return name
+
+
 @pytest.fixture
-def store_url(empty_url: str) -> str:
+def sqlite_store(sqlite_template: Path, tmp_path: Path) -> str:
+    """The address of a SQLite store that is up to date and empty."""
+    shutil.copy(sqlite_template, tmp_path / "weir.db")
+    return f"sqlite:///{tmp_path}/weir.db"
+
+
+@pytest.fixture
+def postgres_store(postgres_cluster: Cluster, postgres_template: str) -> Iterator[str]:
+    """The address of a PostgreSQL store that is up to date and empty."""
+    name = postgres_cluster.create(postgres_template)
+    yield postgres_cluster.url(name)
+    postgres_cluster.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest) -> str:
     """The address of a store that is up to date and empty."""
-    migrate.upgrade(empty_url)
-    return empty_url
+    url: str = request.getfixturevalue({"sqlite": "sqlite_store", "postgresql": "postgres_store"}[request.param])
+    return url
 
 
 @pytest.fixture
@@ -45,12 +78,9 @@ def ledger(store_url: str) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def both(tmp_path: Path, postgres_url: str) -> Iterator[tuple[Ledger, Ledger]]:
+def both(sqlite_store: str, postgres_store: str) -> Iterator[tuple[Ledger, Ledger]]:
     """A ledger on SQLite and one on PostgreSQL, to compare."""
-    urls = (f"sqlite:///{tmp_path}/both.db", postgres_url)
-    for url in urls:
-        migrate.upgrade(url)
-    first, second = _opened(urls[0]), _opened(urls[1])
+    first, second = _opened(sqlite_store), _opened(postgres_store)
     yield next(first), next(second)
     for rest in (first, second):
         next(rest, None)

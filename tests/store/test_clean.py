@@ -110,8 +110,10 @@ def test_text_that_is_none_or_no_text(make: Make) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [{"call_id": "no"}, {"call_id": None}, {"seq": None}, {"started_at": None}, {"started_at": -1}]
-    + [{"started_at": 10**18}, {"seq": 2**63}],
+    [
+        *({"call_id": "no"}, {"call_id": None}, {"seq": None}, {"seq": 2**63}),
+        *({"started_at": None}, {"started_at": -1}, {"started_at": 10**18}),
+    ],
 )
 def test_a_record_without_id_number_or_time_is_no_row(make: Make, bad: dict[str, Any]) -> None:
     rows = rows_of([make(), make(**{"seq": 7, **bad}) if "seq" not in bad else _with(make(), bad), make(seq=9)])
