@@ -118,6 +118,7 @@ class DataPlane:
         exchange = Exchange(self._line, call, meter, downstream, request.at)
         exchange.content_type, exchange.content_encoding = head.content_type, head.content_encoding
         exchange.estimate_mode = target.upstream.estimate
+        exchange.chunked = framing.length is None
         self.active.add(exchange)
         self._journal.intent(call)
         for piece in request.pieces:
@@ -125,9 +126,9 @@ class DataPlane:
         if request.complete:
             exchange.body_end()
         if self._durable is None:
-            self._begin(exchange, request, head, target, framing)
+            self._begin(exchange, request, head, target)
         else:
-            self._durable.when_durable(lambda _on_disk: self._begin(exchange, request, head, target, framing))
+            self._durable.when_durable(lambda _on_disk: self._begin(exchange, request, head, target))
         return exchange
 
     def reject(self, request: Request, downstream: Downstream, refusal: Refusal, target: Target | None = None) -> None:
@@ -216,12 +217,11 @@ class DataPlane:
             call.operation, call.wire_format = target.operation, target.wire_format
         return call
 
-    def _begin(self, exchange: Exchange, request: Request, head: RequestHead, target: Target, framing: Framing) -> None:
+    def _begin(self, exchange: Exchange, request: Request, head: RequestHead, target: Target) -> None:
         if exchange in self.active:
             exchange.begin(
                 target.upstream,
                 request_head(request.method, target.target, target.upstream.authority, head),
-                chunked_body=framing.length is None,
                 head_only=request.method == b"HEAD",
             )
 

@@ -35,6 +35,9 @@ _REASONS = {
     "refused": "it refuses connections",
     "unreachable": "it cannot be reached",
     "tls": "the TLS handshake failed (certificate not trusted, or no TLS there)",
+    "tls_ca": "its verify_tls_ca cannot be read",
+    "connect_failed": "weir failed to connect",
+    "upload_stalled": "it stopped taking the request for proxy.body_timeout",
     "bad_answer": "its answer is not HTTP/1.1",
     "closed_before_answer": "it closed the connection without answering",
     "connection_closed": "it closed the connection within its answer's head",
@@ -93,10 +96,10 @@ class Exchange:
     """Carries one call. `begin` starts it; the client's side calls `body`, `body_end`, `blocked`, `client_gone`."""
 
     __slots__ = (
-        "_chunked", "_connection", "_copy", "_copy_bytes", "_downstream", "_head_only", "_line", "_parsing", "_phase",
-        "_request_done", "_task", "_truncated", "_waiting", "_waiting_bytes", "call", "content_encoding",
-        "content_type", "estimate_mode", "last_at", "meter", "overhead", "paused", "progress_at", "received_at",
-        "request_bytes",
+        "_connection", "_copy", "_copy_bytes", "_downstream", "_head_only", "_held_back", "_line", "_own_status",
+        "_parsing", "_phase", "_request_done", "_task", "_truncated", "_waiting", "_waiting_bytes", "call", "chunked",
+        "content_encoding", "content_type", "estimate_mode", "last_at", "meter", "overhead", "paused", "progress_at",
+        "received_at", "request_bytes",
     )  # fmt: skip
 
     def __init__(self, line: Line, call: Call, meter: Meter, downstream: Downstream, received_at: float) -> None:
@@ -108,24 +111,26 @@ class Exchange:
         self.estimate_mode = "chat"
         self.request_bytes = 0
         self.content_type = self.content_encoding = b""
+        self.chunked = False
+        """Whether the request's body goes on in HTTP chunks; set before `body` is called."""
         self._line = line
         self._downstream = downstream
         self._connection: UpstreamConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._phase = _Phase.CONNECTING
         self._request_done = False
-        self._chunked = False
         self._head_only = False
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._copy: list[bytes] = []
         self._copy_bytes = 0
         self._truncated = False
+        self._held_back = False
+        self._own_status: int | None = None
         self._parsing: asyncio.Future[None] | None = None
 
-    def begin(self, route: UpstreamRoute, head: bytes, *, chunked_body: bool, head_only: bool) -> None:
+    def begin(self, route: UpstreamRoute, head: bytes, *, head_only: bool) -> None:
         """Sends the head, and what `body` has given so far, as soon as there is a connection."""
-        self._chunked = chunked_body
         self._head_only = head_only
         self._waiting.insert(0, head)
         key = (route.name, self.call.key_id)
@@ -147,7 +152,7 @@ class Exchange:
             self._refuse(too_large(self._line.max_request_bytes), Outcome.REJECTED)
             return
         self._keep_copy(data)
-        framed = chunked.encode(data) if self._chunked else data
+        framed = chunked.encode(data) if self.chunked else data
         if self._connection is not None:
             self._connection.send([framed])
         else:
@@ -161,7 +166,7 @@ class Exchange:
         if self._phase is _Phase.DONE:
             return
         self._request_done = True
-        if self._chunked:
+        if self.chunked:
             if self._connection is not None:
                 self._connection.send([b"0\r\n\r\n"])
             else:
@@ -175,6 +180,11 @@ class Exchange:
         self.last_at = self._line.clock()
         if self._connection is not None:
             self._connection.pause(blocked)
+
+    def broken(self, refusal: Refusal) -> None:
+        """The rest of the request is no HTTP: the upstream must not take what it has for a whole one."""
+        if self._phase is not _Phase.DONE:
+            self._refuse(refusal, Outcome.REJECTED)
 
     def client_gone(self) -> None:
         """The client has closed its connection: so does the upstream's, at once."""
@@ -190,10 +200,15 @@ class Exchange:
         """Ends a call that has been silent for longer than its phase allows. Called a few times a second."""
         silent = now - self.last_at
         if self._phase is _Phase.ANSWERING:
-            if silent > self._line.idle_timeout and not self.paused:
-                self._fail(Outcome.TIMEOUT, "idle_timeout")
+            if silent > self._line.idle_timeout:
+                stalled = (Outcome.CLIENT_CLOSED, "client_stalled")
+                self._fail(*(stalled if self.paused else (Outcome.TIMEOUT, "idle_timeout")))
         elif not self._request_done:
-            if silent > self._line.body_timeout and self._phase is _Phase.ASKED:
+            if silent <= self._line.body_timeout or self._phase is not _Phase.ASKED:
+                return
+            if self._held_back:
+                self._fail(Outcome.TIMEOUT, "upload_stalled")
+            else:
                 self._refuse(Refusal(408, "body_timeout", "the request body stopped arriving"), Outcome.TIMEOUT)
         elif silent > self._line.first_byte_timeout and self._phase is _Phase.ASKED:
             self._fail(Outcome.TIMEOUT, "first_byte_timeout")
@@ -237,6 +252,8 @@ class Exchange:
 
     def upstream_blocked(self, blocked: bool) -> None:
         """The upstream takes the request slower than it comes: back-pressure to the client."""
+        self._held_back = blocked
+        self.last_at = self._line.clock()
         self._downstream.pause(blocked)
 
     # -- inside
@@ -248,6 +265,11 @@ class Exchange:
             self._task = None
             self._fail(failure.outcome, failure.reason)
             return
+        except Exception:
+            log.exception("connecting failed call_id=%s", self.call.call_id)
+            self._task = None
+            self._fail(Outcome.WEIR_FAULT, "connect_failed")
+            return
         self._task = None
         if self._phase is _Phase.DONE:
             connection.abort()
@@ -258,11 +280,11 @@ class Exchange:
         self._connection = connection
         self._phase = _Phase.ASKED
         parts, self._waiting = self._waiting, []
+        if self._waiting_bytes > MAX_WAITING:
+            self._downstream.pause(False)  # first, as `begin` may find that the upstream is slow and pause again
         connection.begin(self, parts, head_only=self._head_only)
         self.last_at = self._line.clock()
         self.overhead = self.last_at - self.received_at
-        if self._waiting_bytes > MAX_WAITING:
-            self._downstream.pause(False)
         if self.paused:
             connection.pause(True)
         if self._request_done:
@@ -302,6 +324,7 @@ class Exchange:
         if self._phase is _Phase.ANSWERING:
             self._downstream.abort()
         else:
+            self._own_status = refusal.status
             self._downstream.refuse(refusal, self.call.call_id)
         self._finish(outcome, refusal.reason)
 
@@ -335,6 +358,8 @@ class Exchange:
             log.exception("meter failed at the end call_id=%s", self.call.call_id)
             reading = Reading(outcome=outcome, meter_fault="meter_failed")
         reading.request_bytes = self.request_bytes
+        if self._own_status is not None:
+            reading.http_status = self._own_status
         if self.overhead is not None:
             reading.overhead_us = round(self.overhead * 1e6)
         if error is not None and reading.outcome == outcome:

@@ -70,6 +70,8 @@ class Listener(HttpToolsProtocol):
         self._pumping = False
         self._closing = False
         self._head_bytes = 0
+        self._head_at = 0.0
+        self._ended_one = False
         self._chunk: list[bytes] = []
         self._chunk_bytes = 0
         self._held_back = False
@@ -90,9 +92,11 @@ class Listener(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._bad_request()
         if self._turn is not None and not self._turn.head_done:
-            self._head_bytes += len(data)
+            # Behind the end of another request, how much of this read belongs to the head is not known.
+            self._head_bytes += 0 if self._ended_one else len(data)
             if self._head_bytes > self.plane.max_head_bytes:
                 self._break_off(head_too_large(self.plane.max_head_bytes))
+        self._ended_one = False
         self._pump()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -122,6 +126,7 @@ class Listener(HttpToolsProtocol):
         """A new request begins."""
         self._turn = _Turn()
         self._head_bytes = 0
+        self._head_at = self._last_at
 
     def on_url(self, url: bytes) -> None:
         """A piece of the request target."""
@@ -159,6 +164,8 @@ class Listener(HttpToolsProtocol):
             return
         self._chunk.append(body)
         self._chunk_bytes += len(body)
+        if turn.exchange is not None:
+            turn.exchange.last_at = self._last_at
         if self._chunk_bytes > MAX_CHUNK:
             self.on_chunk_complete()
 
@@ -180,7 +187,7 @@ class Listener(HttpToolsProtocol):
         turn = self._turn
         if turn is None:
             return
-        turn.complete = True
+        turn.complete = self._ended_one = True
         if turn.exchange is not None:
             turn.exchange.body_end()
         elif turn.cycle is not None:
@@ -229,6 +236,7 @@ class Listener(HttpToolsProtocol):
             answer(refusal, call_id.encode("ascii"), head_only=turn is not None and turn.method == b"HEAD")
         )
         self._closing = True
+        self._held_back = False
         self._serving = None
         self._linger()
 
@@ -249,8 +257,8 @@ class Listener(HttpToolsProtocol):
         silent = now - self._last_at
         if self._serving is not None and self._serving.exchange is not None:
             return
-        in_head = self._turn is not None and not self._turn.head_done
-        if in_head and silent > self.plane.head_timeout:
+        in_head = self._turn is not None and not self._turn.head_done and not self._closing
+        if in_head and now - self._head_at > self.plane.head_timeout:
             self._break_off(Refusal(408, "head_timeout", "the request head did not arrive in time"))
         elif self._serving is None and silent > (self.plane.head_timeout if self._closing else KEEP_ALIVE):
             self.transport.abort()
@@ -284,12 +292,15 @@ class Listener(HttpToolsProtocol):
             self._start_app(turn)
         else:
             turn.exchange = self.plane.open(turn, self)
+            if turn.exchange is not None and self.flow.write_paused:
+                turn.exchange.blocked(True)  # by the answer before it
             if turn.exchange is not None and not turn.complete and turn.expects:
                 self.transport.write(_CONTINUE)
             turn.pieces = []
 
     def _done(self) -> None:
         turn, self._serving = self._serving, None
+        self._held_back = False  # what held the request back no longer matters
         self._last_at = self.plane.clock()
         if turn is not None:
             turn.exchange = None
@@ -331,24 +342,29 @@ class Listener(HttpToolsProtocol):
     # -- what is not a request
 
     def _bad_request(self) -> None:
-        """Bytes that are no request: answered if nothing else is being answered, else the last answer is the last."""
-        if self._serving is None and not self._queue:
-            self._break_off(Refusal(400, "bad_request", "this is not an HTTP/1.1 request"))
-        else:
-            self._closing = True
-            for turn in (self._serving, *self._queue):
-                if turn is not None:
-                    turn.keep_alive = False
+        """Bytes that are no request, or no body of the one being read."""
+        refusal = Refusal(400, "bad_request", "this is not an HTTP/1.1 request")
+        turn = self._turn
+        if turn is not None and turn.exchange is not None and not turn.complete:
+            turn.exchange.broken(refusal)
+            return
+        if self._queue and self._queue[-1] is turn and not self._queue[-1].complete:
+            self._queue.pop()
+        self._break_off(refusal)
 
     def _break_off(self, refusal: Refusal) -> None:
-        turn = self._turn or _Turn()
-        turn.complete = True
+        """Refuses what is being read, if nothing before it is waiting for its answer; else that answer is the last."""
+        if self._serving is not None or self._queue:
+            self._closing = True
+            for before in (self._serving, *self._queue):
+                if before is not None:
+                    before.keep_alive = False
+            return
+        self._serving = self._turn = turn = self._turn or _Turn()
         if not turn.at:
             turn.at = self._last_at
             turn.started_at = time.time_ns() // 1000
-        if self._serving is None:
-            self._serving = turn
-            self.plane.reject(turn, self, refusal)
+        self.plane.reject(turn, self, refusal)
 
     # -- requests for weir itself
 

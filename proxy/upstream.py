@@ -58,7 +58,7 @@ class Carrier(Protocol):
 
 
 class ConnectFailed(Exception):
-    """No connection came about. `reason` is one of dns, refused, unreachable, tls, connect_timeout."""
+    """No connection came about. `reason` is one of dns, refused, unreachable, tls, tls_ca, connect_timeout."""
 
     def __init__(self, outcome: Outcome, reason: str) -> None:
         super().__init__(reason)
@@ -154,6 +154,11 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether the connection can take another request, as far as is known here."""
         return self._state is _State.IDLE and self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def _request_left(self) -> bool:
+        """Whether the request is whole and with the kernel: what still waits would stand before the next one."""
+        return self._request_done and self._transport is not None and not self._transport.get_write_buffer_size()
+
     def abort(self) -> None:
         """Closes at once and forgets the carrier: nothing more is reported."""
         self._carrier = None
@@ -210,28 +215,30 @@ class UpstreamConnection(asyncio.Protocol):
         self._held = b""
         while self._state is _State.HEAD:
             end = data.find(b"\r\n\r\n") + 4
+            if (len(data) if end == 3 else end) > MAX_HEAD:
+                raise ValueError("answer head too large")
             if end == 3:
-                if len(data) > MAX_HEAD:
-                    raise ValueError("answer head too large")
                 self._held = data
                 return
             head = AnswerHead(data[:end])
             data = data[end:]
             if head.status >= 200:
-                self._answer(head, more=bool(data))
+                self._answer(head, data)
             elif head.status == 101:
                 raise ValueError("upgrade that nobody asked for")
         if data:
             self.data_received(data)
 
-    def _answer(self, head: AnswerHead, *, more: bool) -> None:
+    def _answer(self, head: AnswerHead, rest: bytes) -> None:
         assert self._carrier is not None
         carrier = self._carrier
+        more = bool(rest)
         self._keep_alive = head.keep_alive
         if self._head_only or head.status in (204, 304):
             self._state, self._left = _State.LENGTH, 0
         elif head.chunked:
             self._state, self._chunked = _State.CHUNKED, ChunkedReader()
+            more = b"\n" in rest  # less than a size line gives nothing to pass on yet
         elif head.length is not None:
             self._state, self._left = _State.LENGTH, head.length
         else:
@@ -240,6 +247,7 @@ class UpstreamConnection(asyncio.Protocol):
         empty = self._state is _State.LENGTH and not self._left
         carrier.upstream_head(head, more=more or empty)
         if empty:
+            self._keep_alive = self._keep_alive and not rest
             self._end()
 
     def _chunked_data(self, data: bytes) -> None:
@@ -265,7 +273,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _end(self) -> None:
         carrier, self._carrier = self._carrier, None
         self._chunked = None
-        if self._keep_alive and self._request_done and self._state is not _State.UNTIL_CLOSE:
+        if self._keep_alive and self._request_left and self._state is not _State.UNTIL_CLOSE:
             self._state = _State.IDLE
             self.pause(False)
             self._pool.put(self)
@@ -306,7 +314,10 @@ class Pool:
 
     async def connect(self, route: UpstreamRoute, key: PoolKey) -> UpstreamConnection:
         """Opens a connection, TLS included. Raises ConnectFailed."""
-        context = tls_context(route.ca_file) if route.scheme == "https" else None
+        try:
+            context = tls_context(route.ca_file) if route.scheme == "https" else None
+        except OSError:  # ssl.SSLError is one: the file of authorities is not there, or is none
+            raise ConnectFailed(Outcome.UPSTREAM_UNREACHABLE, "tls_ca") from None
         try:
             async with asyncio.timeout(self._connect_timeout):
                 _, connection = await asyncio.get_running_loop().create_connection(
