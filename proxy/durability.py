@@ -33,10 +33,11 @@ class GroupCommit:
 
     def _finish(self, done: asyncio.Future[None], ready: list[Callable[[bool], None]]) -> None:
         self._running = False
-        error = done.exception()
+        error = asyncio.CancelledError() if done.cancelled() else done.exception()
         if error is not None:
             log.error("journal could not be synced to disk error=%s", type(error).__name__)
+        loop = asyncio.get_running_loop()
+        for then in ready:
+            loop.call_soon(then, error is None)  # one that raises must not keep the others from going on
         if self._waiting:
             self._start()
-        for then in ready:
-            then(error is None)

@@ -7,6 +7,7 @@ Everything passes, in its order, with its case and its duplicates, but for what 
 |---|---|---|
 | Connection, and what it names; Keep-Alive; Proxy-Connection; TE; Trailer; Upgrade | dropped | dropped |
 | Transfer-Encoding | `chunked` where the body is chunked | the same |
+| Transfer_Encoding, Content_Length (CGI servers take `_` for `-`) | dropped | - |
 | Host | the upstream's | - |
 | Expect | dropped: weir answers `100 Continue` itself | - |
 | x-weir-session, -project, -user, -tag-* | consumed | - |
@@ -21,10 +22,15 @@ from enum import IntEnum
 Headers = list[tuple[bytes, bytes]]
 
 MAX_NAMES = 4096
-"""Header names whose kind is remembered; real traffic has some hundred."""
+"""Header names whose kind is remembered, then all are forgotten; real traffic has some hundred."""
+MAX_NAME = 64
+"""Bytes of a name that is remembered: clients choose them, and a head may be one name of 32 KiB."""
 
-_NEVER_NOMINATED = frozenset((b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"cookie", b"host"))
-"""Names that `Connection` may not take away: dropping a credential or a body's description changes the call."""
+_NEVER_NOMINATED = frozenset(
+    (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"cookie", b"host", b"transfer-encoding")
+)
+"""Names that `Connection` may not take away, with all `content-*`: without its credential a call is another one, and
+without its framing a body is read as the next request."""
 _HARMLESS = frozenset((b"keep-alive", b"close", b"Keep-Alive", b"Close"))
 _DROPPED = frozenset(
     (
@@ -64,6 +70,8 @@ _SPECIAL = {
     b"keep-alive": _Kind.DROP,
     b"proxy-connection": _Kind.DROP,
     b"te": _Kind.DROP,
+    b"transfer_encoding": _Kind.DROP,
+    b"content_length": _Kind.DROP,
     b"trailer": _Kind.DROP,
     b"host": _Kind.HOST,
     b"content-length": _Kind.LENGTH,
@@ -86,7 +94,9 @@ _KINDS: dict[bytes, _Kind] = {}
 def _kind(name: bytes) -> _Kind:
     low = name.lower()
     kind = _Kind.LABEL if low.startswith(b"x-weir-") else _SPECIAL.get(low, _Kind.PASS)
-    if len(_KINDS) < MAX_NAMES:
+    if len(name) <= MAX_NAME:
+        if len(_KINDS) >= MAX_NAMES:
+            _KINDS.clear()
         _KINDS[name] = kind
     return kind
 

@@ -20,7 +20,7 @@ MAX_TAGS = 16
 """Tags on one call, as many as OpenAI's `metadata` takes."""
 
 _TAG_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
 _QUERY_KEYS = (b"key", b"api_key", b"access_token")
 _NAMES = ("session", "project", "user")
 
@@ -44,6 +44,10 @@ class Identity(NamedTuple):
     trace_id: str = ""
     credential: bytes = b""
     """The key as sent, for its fingerprint only; never stored, never logged."""
+
+    def __repr__(self) -> str:
+        """Without the key: a repr may end up in a log."""
+        return f"Identity({self[:-1]!r}, credential={'***' if self.credential else ''})"
 
 
 Labels = tuple[tuple[str, str], ...]
@@ -89,10 +93,14 @@ def identify(head: RequestHead, query: bytes, path_labels: Labels = ()) -> Ident
 
 
 def key_id(secret: bytes, credential: bytes) -> str:
-    """Keyed fingerprint of a credential: `k-` and 16 hex digits of HMAC-SHA256; empty for no credential."""
-    if not credential:
+    """Keyed fingerprint of a credential: `k-` and 16 hex digits of HMAC-SHA256; empty for no credential.
+
+    An SDK that is given an empty key sends a bare `Bearer`: that is no credential.
+    """
+    scheme, _, rest = credential.strip().partition(b" ")
+    token = rest.strip() if scheme.lower() == b"bearer" else credential.strip()
+    if not token:
         return ""
-    token = credential[7:] if credential[:7].lower() == b"bearer " else credential
     return "k-" + hmac.digest(secret, token, "sha256")[:8].hex()
 
 
@@ -134,6 +142,6 @@ def _trace_id(traceparent: bytes) -> str:
 def _query_key(query: bytes) -> bytes:
     for pair in query.split(b"&"):
         name, _, value = pair.partition(b"=")
-        if name in _QUERY_KEYS:
+        if name in _QUERY_KEYS and value:
             return unquote_to_bytes(value)
     return b""

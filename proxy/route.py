@@ -59,6 +59,10 @@ class Target(NamedTuple):
     operation: str
     labels: Labels
 
+    def __repr__(self) -> str:
+        """Without the query, which may hold a key: a repr may end up in a log."""
+        return f"Target({self.upstream.name!r}, {self.path!r}, {self.wire_format!r}, {self.operation!r})"
+
 
 def upstream_route(
     name: str,
@@ -101,12 +105,13 @@ class Router:
         labels: Labels = ()
         rest = target
         if target.startswith(b"/with/"):
-            segment, slash, tail = target[6:].partition(b"/")
+            path, question, query = target[6:].partition(b"?")
+            segment, slash, tail = path.partition(b"/")
             try:
                 labels = parse_path_labels(segment)
             except MalformedLabel as error:
                 return error.refusal()
-            rest = slash + tail
+            rest = slash + tail + question + query
         upstream, rest = self._find(rest)
         if upstream is None:
             return self._unknown(rest)
