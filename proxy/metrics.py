@@ -321,9 +321,14 @@ def _scaled(value: int, unit: int) -> float:
 
 
 def _shown(exemplar: Exemplar, unit: int) -> OpenMetricsExemplar:
-    """An exemplar within OpenMetrics' limit of 128 characters of labels: a session id that is too long stays out."""
+    """An exemplar within OpenMetrics' limit of 128 characters of labels.
+
+    A session id that is too long stays out, and so does one with quotes, backslashes or control characters: not every
+    parser unescapes exemplars rightly, and one that stumbles loses the whole scrape.
+    """
     labels = {"call_id": exemplar.call_id[:64]}
-    session = exemplar.session_id.encode("utf-8", "replace").decode("utf-8")
-    if session and len("call_id" + labels["call_id"] + "session_id" + session) <= 128:
+    session = exemplar.session_id
+    fits = len("call_id" + labels["call_id"] + "session_id" + session) <= 128
+    if session and fits and session.isprintable() and not set(session) & {'"', "\\"}:
         labels["session_id"] = session
     return OpenMetricsExemplar(labels, _scaled(exemplar.value, unit), exemplar.at / SECONDS)
