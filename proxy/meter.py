@@ -56,7 +56,6 @@ class Meter:
         "_content_last",
         "_cut_off",
         "_facts",
-        "finished",
         "_first_chunk",
         "_format",
         "_framer",
@@ -72,6 +71,7 @@ class Meter:
         "_sniffing",
         "_started",
         "_status",
+        "finished",
         "needs_estimate",
     )
 
@@ -299,7 +299,7 @@ class Meter:
                 self._broken(piece, at)
 
     def _flaw(self, what: str) -> None:
-        """Something in the answer is not as it should be; that the last frame of a broken answer is broken is no news."""
+        """Note what is not as it should be; that a broken-off answer ends in a broken frame is no news."""
         if not self._cut_off:
             self._facts.flaw(what)
 

@@ -26,12 +26,16 @@ def salvage(head: bytes, tail: bytes) -> bytes:
     found: dict[str, Any] = {}
     for match in _NAMES.finditer(head):
         found.setdefault(match[1].decode(), match[2].decode("utf-8", "replace"))
-    for match in reversed(list(_USAGE.finditer(tail))):
-        usage = _object_at(tail, match.end())
-        if usage is not None:
-            found[match[1].decode()] = usage
-            break
+    found.update(_usage_in(tail) or _usage_in(head))
     return orjson.dumps(found)
+
+
+def _usage_in(data: bytes) -> dict[str, Any]:
+    for match in reversed(list(_USAGE.finditer(data))):
+        usage = _object_at(data, match.end())
+        if usage is not None:
+            return {match[1].decode(): usage}
+    return {}
 
 
 def _object_at(data: bytes, start: int) -> dict[str, Any] | None:

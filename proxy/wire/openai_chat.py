@@ -55,7 +55,7 @@ def _spoke(choice: dict[str, Any], facts: Facts) -> bool:
         else:
             facts.say(content)
         spoke = True
-    if len(delta) > 1:
+    if len(delta) > 1 or not spoke:
         for key, value in delta.items():
             if value and key in _BESIDES and _BESIDES[key](value, choice.get("index"), facts):
                 spoke = True
