@@ -43,7 +43,15 @@ class NeverHappened(AssertionError):
 class Weir:
     """A weir process. `start` may be called again after `stop`: the data folder stays."""
 
-    def __init__(self, folder: Path, upstreams: Upstreams, *, store: str = "", more: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        upstreams: Upstreams,
+        *,
+        store: str = "",
+        proxy: Mapping[str, Any] | None = None,
+        more: str = "",
+    ) -> None:
         self.folder = folder
         self.config = folder / "weir.toml"
         self.database = folder / "data" / "weir.db"
@@ -53,7 +61,7 @@ class Weir:
         self.proxy_port = self.admin_port = 0
         self._process: subprocess.Popen[str] | None = None
         url = store or f"sqlite:///{self.database}"
-        self.config.write_text(_toml(folder / "data", url, upstreams, more), encoding="utf-8")
+        self.config.write_text(_toml(folder / "data", url, upstreams, proxy or {}) + more, encoding="utf-8")
 
     # -- life
 
@@ -184,9 +192,9 @@ class Weir:
         return self.wait_for_rows(1, f"call_id = '{call_id}'")[0]
 
 
-def _toml(data: Path, store: str, upstreams: Upstreams, more: str) -> str:
+def _toml(data: Path, store: str, upstreams: Upstreams, proxy: Mapping[str, Any]) -> str:
     sections: dict[str, Mapping[str, Any]] = {
-        "proxy": {"port": 0},
+        "proxy": {"port": 0, **proxy},
         "admin": {"port": 0},
         "store": {"url": store},
         **{f"upstreams.{k}": {"base_url": v} if isinstance(v, str) else v for k, v in upstreams.items()},
@@ -194,7 +202,7 @@ def _toml(data: Path, store: str, upstreams: Upstreams, more: str) -> str:
     lines = [f"data = {json.dumps(str(data))}"]
     for name, table in sections.items():
         lines += ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in table.items())]
-    return "\n".join([*lines, more, ""])
+    return "\n".join([*lines, ""])
 
 
 def _value(value: Any) -> str:
@@ -204,9 +212,16 @@ def _value(value: Any) -> str:
 
 
 @contextmanager
-def running(folder: Path, upstreams: Upstreams, *, store: str = "", more: str = "") -> Iterator[Weir]:
-    """A weir for as long as the block runs."""
-    weir = Weir(folder, upstreams, store=store, more=more)
+def running(
+    folder: Path,
+    upstreams: Upstreams,
+    *,
+    store: str = "",
+    proxy: Mapping[str, Any] | None = None,
+    more: str = "",
+) -> Iterator[Weir]:
+    """A weir for as long as the block runs. `proxy` are keys of `[proxy]`, `more` is TOML for the end of the file."""
+    weir = Weir(folder, upstreams, store=store, proxy=proxy, more=more)
     try:
         yield weir.start()
     finally:
