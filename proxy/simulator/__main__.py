@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 
 from proxy.simulator.server import bind, serve
@@ -15,7 +16,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=9900, help="port to listen on; 0 takes a free one (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other answers (%(default)s)")
     given = parser.parse_args()
-    with bind(given.host, given.port) as plug:
+    try:
+        plug = bind(given.host, given.port)
+    except OSError as problem:
+        parser.error(f"cannot listen on {given.host}:{given.port}: {problem.strerror}")
+    # uvicorn hands on the Ctrl-C that ended it (SIGINT as an exception): here that is the wanted end, not a fault.
+    with plug, contextlib.suppress(KeyboardInterrupt):
         sys.stdout.write(f"simulator on http://{given.host}:{plug.getsockname()[1]}\n")
         sys.stdout.flush()
         serve(plug, seed=given.seed)
