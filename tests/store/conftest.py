@@ -123,7 +123,7 @@ def seed(make: Make) -> Seed:
 
     def records(count: int, *, number: int = 1, boot_id: str = "a" * 32, spread: int = 30 * HOUR) -> list[CallRecord]:
         draw = random.Random(number)
-        found = [make(boot_id=boot_id, **_values(draw, spread)) for _ in range(count)]
+        found = [make(boot_id=boot_id, seq=n + 1, **_values(draw, spread)) for n in range(count)]
         for record in found:
             if record.call.session_source == "none":
                 record.call.session_id = record.call.call_id
