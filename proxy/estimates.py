@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from proxy.wire.request import Prompt
 from store.record import Reading, UsageSource
 
 
@@ -16,8 +17,8 @@ class EstimateJob(NamedTuple):
     model: str
     mode: str
     """`chat` (with the tokens that a chat's form costs) or `text` (its text alone, as LLMstudio counts)."""
-    body: bytes | None
-    """The decoded request, where the input has to be counted."""
+    asked: bytes | Prompt | None
+    """The decoded request, or the text found in a large one, where the input has to be counted."""
     output: str | None
     """The answer's text, where the output has to be counted."""
 

@@ -25,11 +25,14 @@ from proxy.wire.facts import MAX_TEXT, Facts
 from proxy.wire.generic import read as read_generic
 from proxy.wire.heads import Heads, read_heads
 from proxy.wire.llmstudio import trailer
-from proxy.wire.request import NOTHING, asked, parse
+from proxy.wire.request import NOTHING, Prompt, asked, parse, prompt
 from store.record import Outcome, Reading
 
 MAX_REQUEST = 8 << 20
 """Decoded bytes of a request that are read; longer ones are read by their head and tail."""
+
+KEPT_REQUEST = 256 << 10
+"""Of a longer request only its text is kept for an estimate: what makes requests long is base64."""
 
 _loads = orjson.loads
 _OK, _UPSTREAM_ERROR, _CLIENT_CLOSED = Outcome.OK, Outcome.UPSTREAM_ERROR, Outcome.CLIENT_CLOSED
@@ -82,7 +85,7 @@ class Meter:
         self._started = self._at = self._content_last = started
         self._facts = Facts()
         self._request = NOTHING
-        self._body: bytes | None = None
+        self._body: bytes | Prompt | None = None
         self._status: int | None = None
         self._heads = _NO_HEADS
         self._framer: Framer = _OPAQUE
@@ -109,7 +112,7 @@ class Meter:
             return
         self._request = asked(body, content_type, truncated=truncated)
         if not truncated:
-            self._body = body
+            self._body = body if len(body) <= KEPT_REQUEST else prompt(body)
 
     def response(self, status: int, headers: list[tuple[bytes, bytes]], *, at: float) -> None:
         """The answer's head has come."""

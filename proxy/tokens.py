@@ -114,7 +114,7 @@ def count(text: str, vocabulary: str) -> int:
 def estimate(job: EstimateJob) -> Estimate:
     """Count what a job asks for. Blocks for as long as that takes: call it in a thread."""
     vocabulary = vocabulary_for(job.model)
-    asked = prompt(job.body) if job.body is not None else None
+    asked = prompt(job.asked) if isinstance(job.asked, bytes) else job.asked
     return Estimate(
         _count_prompt(asked, vocabulary, job.mode) if asked is not None else None,
         count(job.output, vocabulary) if job.output is not None else None,

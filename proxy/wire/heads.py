@@ -30,11 +30,8 @@ _COUNTS = {
     b"fireworks-cached-prompt-tokens": "cached_tokens",
 }
 """Bedrock InvokeModel, TGI, Fireworks: counts in the head, used when the body has none."""
-_WANTED = {
-    **dict.fromkeys((b"content-type", b"content-encoding", b"content-length", *_IDS), False),
-    **dict.fromkeys((b"x-remaining-credits", b"x-cost", *_COUNTS), True),
-}
-"""Header → whether it is a rare one."""
+_RARE = frozenset({b"x-remaining-credits", b"x-cost", *_COUNTS})
+_WANTED = frozenset({b"content-type", b"content-encoding", b"content-length", *_IDS, *_RARE})
 
 
 class Heads(NamedTuple):
@@ -52,19 +49,20 @@ class Heads(NamedTuple):
 
 def read_heads(headers: list[tuple[bytes, bytes]]) -> Heads:
     """Read a head, names in any case. Nothing raises."""
-    found: dict[bytes, bytes] = {}
-    rare = False
-    for name, value in headers:
-        lower = name.lower()
-        kind = _WANTED.get(lower)
-        if kind is not None:
-            found[lower] = found[lower] + b"," + value if lower in found else value
-            rare = rare or kind
-    get = found.get
+    found = {lower: value for name, value in headers if (lower := name.lower()) in _WANTED}
+    coding = found.get(b"content-encoding")
     heads = Heads(
-        _text(get(b"content-type")), _text(get(b"content-encoding")), b"content-length" in found, _request_id(found)
+        _text(found.get(b"content-type")),
+        _codings(headers) if coding else "",
+        b"content-length" in found,
+        _request_id(found),
     )
-    return heads._replace(**_read_rare(found)) if rare else heads
+    return heads if _RARE.isdisjoint(found) else heads._replace(**_read_rare(found))
+
+
+def _codings(headers: list[tuple[bytes, bytes]]) -> str:
+    """All lines of it: two of them are one chain."""
+    return _text(b",".join(value for name, value in headers if name.lower() == b"content-encoding"))
 
 
 def _request_id(found: dict[bytes, bytes]) -> str | None:

@@ -275,6 +275,19 @@ def test_a_compressed_request_is_read(coding: str) -> None:
     assert (found.request_model, found.max_tokens) == ("gpt-5", 12)
 
 
+def test_of_a_long_request_only_the_text_is_kept() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * (1 << 20)}}
+    content = [{"type": "text", "text": "Hello! Who are you?"}, image]
+    body = json.dumps({"model": "gpt-4", "messages": [{"role": "user", "content": content}]}).encode()
+    meter = Meter(wire_format="openai.chat", path="/v1/chat/completions", started=0.0)
+    meter.request(body)
+    meter.response(200, [(b"content-type", b"text/event-stream")], at=0.1)
+    meter.feed(events(said("Hi")), at=0.2)
+    meter.finish("ok", at=0.3)
+    assert not isinstance(meter.estimate_job().asked, bytes)
+    assert tokens.estimate(meter.estimate_job()).input_tokens == 13
+
+
 def test_a_bomb_is_left_unread_and_the_call_goes_on() -> None:
     bomb = CODERS["gzip"](b"data: " + b"\0" * (64 << 20))
     found = read(bomb, headers=((b"content-encoding", b"gzip"),))
