@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,16 +170,6 @@ class TapePlayer:
             if index:
                 time.sleep(script.gap)
             plug.sendall(data)
-
-
-@contextmanager
-def playing(script: Script | Choose | list[bytes]) -> Iterator[TapePlayer]:
-    """A player for as long as the block runs."""
-    player = TapePlayer(script)
-    try:
-        yield player
-    finally:
-        player.close()
 
 
 @pytest.fixture
