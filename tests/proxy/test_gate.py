@@ -222,8 +222,13 @@ def test_a_plain_host_enters(host: bytes) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    [b"", b"a/#@b", b"user@host", b"a b", b"a/b", b"a?b", b"a\\b", b"a:b", b"a:", b"a:123456", b"[::1", b"::1", b"a,b"]
-    + [b"\xff", b"a\n", b"[zz]", b":80", b"a:80:80"],
+    [
+        b"",
+        b"a b",
+        b"\xff",
+        b"a\n",
+        *b"a/#@b user@host a/b a?b a\\b a:b a: a:123456 [::1 ::1 a,b [zz] :80 a:80:80".split(),
+    ],
 )
 def test_a_host_that_is_none_is_refused(host: bytes) -> None:
     assert refused(framing((b"Host", host))) == (400, "bad_host")
