@@ -37,7 +37,7 @@ from store.engine import read_only
 
 log = logging.getLogger("weir.recorder")
 
-NICENESS = 5
+NICENESS = 10
 """The water goes first: on a full machine the recorder waits, as the journal can, before any stream does."""
 PACE = 0.02
 """Seconds between two looks at quiet journals; also what gathers records into one transaction."""
@@ -135,7 +135,10 @@ class Recorder:
     def _read(self) -> None:
         if not self._first_answer.wait(FIRST_ANSWER) or not self.deposit.up:
             self.intake.count_from(self._bookmark.load())
-        while not self._drained(rows := self._turn()):
+        settled, rows = False, 1
+        while not self._drained(settled, rows):
+            settled = self.intake.is_drained
+            rows = self._turn()
             self._turned_at = time.monotonic()
             if not rows:
                 time.sleep(PACE)
@@ -149,12 +152,13 @@ class Recorder:
             time.sleep(1.0)
             return 0
 
-    def _drained(self, rows: int) -> bool:
+    def _drained(self, settled: bool, rows: int) -> bool:
+        """Whether to end: told to, and a turn found nothing new although all before it was in the ledger."""
         if not self._stopping.is_set():
             return False
         now = time.monotonic()
         patience = DRAIN if self.deposit.up else DRAIN_AWAY
-        return now > self._deadline - DRAIN + patience or (not rows and self.intake.is_drained)
+        return now > self._deadline - DRAIN + patience or (settled and not rows)
 
     def _write(self) -> None:
         while not self._written():

@@ -62,7 +62,7 @@ class Child:
             [sys.executable, "-m", self.module, *self.arguments],
             stdin=subprocess.PIPE,
             pass_fds=(self.fd,),
-            start_new_session=True,  # Ctrl-C is for the supervisor alone
+            process_group=0,  # Ctrl-C is for the supervisor alone; not a new session, in which niceness would not count
         )
         self.started_at = time.monotonic()
         assert self.process.stdin is not None
