@@ -120,11 +120,13 @@ class Meter:
         self._at = at
         self._heads = heads = read_heads(headers)
         if self._format.read is None:
+            self._framer = Opaque(streamed=Sniffer(heads.content_type).streamed)
             return
         if heads.content_encoding and codings(heads.content_encoding):
             self._inflater = inflater(heads.content_encoding)
             if self._inflater is None:
                 self._facts.flaw("unknown_coding")
+                self._framer = Opaque(streamed=Sniffer(heads.content_type).streamed)
                 return
         self._sniffing = True
         self._framer = Sniffer(
@@ -142,7 +144,9 @@ class Meter:
         self._at = at
         self._chunks += chunks
         self._response_bytes += len(data)
-        if self._first_chunk is None and data:
+        if not data:
+            return
+        if self._first_chunk is None:
             self._first_chunk = at
         try:
             if self._inflater is not None:

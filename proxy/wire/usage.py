@@ -88,7 +88,7 @@ def _openai(usage: dict[str, Any], counts: Counts) -> None:
     """OpenAI's two spellings, all that copy them, and Anthropic (told by its cache fields)."""
     take = counts.take
     given = take(usage, "prompt_tokens", "input_tokens")
-    counts.output = take(usage, "completion_tokens", "output_tokens")
+    counts.output = take(usage, "completion_tokens", "output_tokens", "total_output_tokens")
     counts.total = take(usage, "total_tokens")
     inner = _details(usage, _INPUT_DETAILS)
     if inner is not None:
@@ -102,7 +102,7 @@ def _openai(usage: dict[str, Any], counts: Counts) -> None:
     if outer is not None:
         counts.reasoning = take(outer, "reasoning_tokens", "thinking_tokens")
     if counts.reasoning is None:
-        counts.reasoning = take(usage, "reasoning_tokens")
+        counts.reasoning = take(usage, "reasoning_tokens", "reasoning_output_tokens")
     counts.input = given
     if given is not None:
         if counts.cache_read or counts.cache_write:

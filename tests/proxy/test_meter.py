@@ -299,6 +299,21 @@ def test_an_unknown_coding_leaves_the_answer_opaque() -> None:
     assert (found.meter_fault, found.response_bytes, found.upstream_request_id) == ("unknown_coding", 8, "r1")
 
 
+def test_an_answer_that_is_not_read_still_says_whether_it_streams() -> None:
+    for kind, streamed in (("text/event-stream", True), ("application/json", False)):
+        found = read(events(said("Hi")), wire_format="opaque", content_type=kind)
+        assert (found.stream, found.content_events, found.usage_source) == (streamed, 0, "none")
+
+
+def test_counted_tokens_are_no_usage() -> None:
+    found = read(b'{"input_tokens":2095}', path="/v1/messages/count_tokens", content_type="application/json")
+    assert (counts(found), found.usage_source, found.raw_usage) == ((None, None, None), "none", None)
+
+
+def test_an_empty_read_is_no_first_byte() -> None:
+    assert read(b"", events(said("a"))).first_chunk_us == 110_000
+
+
 def test_a_stream_under_another_status_is_read_as_an_error() -> None:
     body = json.dumps({"error": {"type": "insufficient_quota", "message": "…"}}, indent=2).encode()
     found = read(body, status=429)

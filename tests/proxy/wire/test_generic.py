@@ -33,7 +33,10 @@ BEDROCK = {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7}
         {"text": "a", "meta": {"billed_units": {"input_tokens": 3.0, "output_tokens": 4.0}}},
         [{"generated_text": "a", "details": {"generated_tokens": 4, "input_length": 3}}],
         {"interaction": {"usage": {"total_input_tokens": 3, "total_output_tokens": 4, "total_tokens": 7}}},
-        {"stats": {"input_tokens": 3, "total_output_tokens": 4, "output_tokens": 4}},
+        {
+            "type": "chat.end",
+            "result": {"stats": {"input_tokens": 3, "total_output_tokens": 4, "reasoning_output_tokens": 1}},
+        },
     ],
 )
 def test_usage_is_found_wherever_it_is(body: Any) -> None:
@@ -60,6 +63,13 @@ def test_tgi_streams_tokens() -> None:
             "details": {"finish_reason": "eos_token", "generated_tokens": 2, "input_length": 5}}  # fmt: skip
     found = read(events(token, last, end=b"").replace(b"data: ", b"data:"), path="/generate_stream")
     assert counts(found) == (5, 2, 7)
+
+
+def test_lm_studio_names_its_events() -> None:
+    words = [{"type": "chat.start", "model_instance_id": "m"}, {"type": "message.delta", "content": "Hi"}]
+    end = {"type": "chat.end", "result": {"stats": {"input_tokens": 5, "total_output_tokens": 6}}}
+    found = read(named(*words, end), path="/api/v1/chat")
+    assert (counts(found), found.content_events) == ((5, 6, 11), 1)
 
 
 def test_bedrocks_invoke_has_counts_in_its_head() -> None:
