@@ -22,6 +22,9 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\r\n]*)?\r\n")
 class ChunkedError(ValueError):
     """The bytes are not chunked coding."""
 
+    before: Piece | None = None
+    """What was read of the same bytes before they broke it."""
+
 
 class Piece(NamedTuple):
     """What one read gave."""
@@ -60,20 +63,24 @@ class ChunkedReader:
         raw: list[bytes] = []
         payload: list[bytes] = []
         at = chunks = 0
-        while at < len(data) and not self.done:
-            if self._left > 0:
-                part = data[at : at + self._left]
-                raw.append(part)
-                payload.append(part)
-                at += len(part)
-                self._left -= len(part)
-                continue
-            end = self._line(data, at)
-            if end < 0:
-                break
-            chunks += self._left == 0
-            raw.append(self._close_line(data[at:end]))
-            at = end
+        try:
+            while at < len(data) and not self.done:
+                if self._left > 0:
+                    part = data[at : at + self._left]
+                    raw.append(part)
+                    payload.append(part)
+                    at += len(part)
+                    self._left -= len(part)
+                    continue
+                end = self._line(data, at)
+                if end < 0:
+                    break
+                chunks += self._left == 0
+                raw.append(self._close_line(data[at:end]))
+                at = end
+        except ChunkedError as error:
+            error.before = Piece(b"".join(raw), b"".join(payload), chunks)
+            raise
         self._held = b"" if self.done else data[at:]
         self.rest = data[at:] if self.done else b""
         return Piece(b"".join(raw), b"".join(payload), chunks)

@@ -10,10 +10,11 @@ Requests of one connection are answered in order: a pipelined one waits, unread 
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
@@ -22,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from proxy.dataplane import DataPlane, Request
 from proxy.gate import Refusal, answer, head_too_large
 from proxy.headers import response_head
+from proxy.own_requests import own_path, request_scope
 
 if TYPE_CHECKING:
     from proxy.exchange import Exchange
@@ -32,6 +34,8 @@ MAX_CHUNK = 4 << 20
 KEEP_ALIVE = 75.0
 """Seconds that an idle client connection stays open (nginx's default; uvicorn's 5 s costs re-connects)."""
 
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER with no time to linger."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -42,11 +46,8 @@ class _Turn(Request):
 
     def __init__(self) -> None:
         super().__init__()
-        self.head_done = False
         self.keep_alive = True
-        self.in_chunk = False
-        self.expects = False
-        self.until_close = False
+        self.head_done = self.in_chunk = self.expects = self.until_close = False
         self.exchange: Exchange | None = None
         self.cycle: RequestResponseCycle | None = None
 
@@ -67,11 +68,9 @@ class Listener(HttpToolsProtocol):
         self._turn: _Turn | None = None  # the request being parsed
         self._serving: _Turn | None = None  # the request being answered
         self._queue: deque[_Turn] = deque()
-        self._pumping = False
-        self._closing = False
+        self._pumping = self._closing = self._ended_one = False
         self._head_bytes = 0
         self._head_at = 0.0
-        self._ended_one = False
         self._chunk: list[bytes] = []
         self._chunk_bytes = 0
         self._held_back = False
@@ -225,7 +224,9 @@ class Listener(HttpToolsProtocol):
         self._closing = True
         self._release_head()
         if turn is not None and turn.until_close:
-            self.transport.abort()  # only a reset tells such an answer's end from its breaking off
+            # Only a reset tells such an answer's end from its breaking off; uvloop's abort alone sends none.
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.transport.abort()
         else:
             self.transport.close()
 
@@ -369,20 +370,14 @@ class Listener(HttpToolsProtocol):
     # -- requests for weir itself
 
     def _start_app(self, turn: _Turn) -> None:
-        path, _, query = turn.target.partition(b"?")
         scope: Any = {
+            **request_scope(turn.method, turn.target, turn.version, turn.headers),
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": turn.version,
-            "method": turn.method.decode("ascii"),
             "scheme": self.scheme,
             "server": self.server,
             "client": self.client,
             "root_path": self.root_path,
-            "path": unquote(path.decode("ascii", "replace")),
-            "raw_path": path,
-            "query_string": query,
-            "headers": [(name.lower(), value) for name, value in turn.headers],
             "state": self.app_state.copy(),
         }
         turn.cycle = RequestResponseCycle(
@@ -402,9 +397,3 @@ class Listener(HttpToolsProtocol):
         turn.cycle.body += b"".join(turn.pieces)
         turn.cycle.more_body = not turn.complete
         self._start_asgi_task(turn.cycle, self.app)
-
-
-def own_path(target: bytes) -> bool:
-    """Whether a request is for weir itself: its health, and LLMstudio's own API."""
-    path = target.partition(b"?")[0]
-    return path in (b"/health", b"/llmstudio") or path.startswith((b"/llmstudio/", b"/api/engine/", b"/api/tracking/"))

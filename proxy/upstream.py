@@ -22,7 +22,7 @@ from typing import Protocol, cast
 import certifi
 import httptools
 
-from proxy.chunked import ChunkedError, ChunkedReader
+from proxy.chunked import ChunkedError, ChunkedReader, Piece
 from proxy.headers import Headers
 from proxy.route import UpstreamRoute
 from store.record import Outcome
@@ -253,12 +253,20 @@ class UpstreamConnection(asyncio.Protocol):
     def _chunked_data(self, data: bytes) -> None:
         assert self._chunked is not None
         reader = self._chunked
-        piece = reader.feed(data)
-        if self._carrier is not None and piece.raw:
-            self._carrier.upstream_data(piece.raw, piece.payload, piece.chunks)
+        try:
+            piece = reader.feed(data)
+        except ChunkedError as error:
+            if error.before is not None:
+                self._pass_on(error.before)
+            raise
+        self._pass_on(piece)
         if reader.done and self._state is _State.CHUNKED:
             self._keep_alive = self._keep_alive and not reader.rest
             self._end()
+
+    def _pass_on(self, piece: Piece) -> None:
+        if self._carrier is not None and piece.raw:
+            self._carrier.upstream_data(piece.raw, piece.payload, piece.chunks)
 
     def _length_data(self, data: bytes) -> None:
         if len(data) > self._left:
