@@ -50,12 +50,15 @@ def routes(connected: Connected) -> list[Route]:
 
 def _endpoint(answer: Answer, connected: Connected) -> Callable[[Request], Any]:
     def ask(request: Request) -> Any:
+        texts = (*request.path_params.values(), *request.query_params.values())
+        if any("\x00" in text for text in texts):
+            raise HTTPException(400, "no name holds a NUL character")
         try:
             with connected() as connection:
                 return answer(connection, request.path_params, request.query_params)
         except (NotATime, ValueError) as error:
             raise HTTPException(400, str(error)) from error
-        except (HTTPException, NotImplementedError):
+        except HTTPException:
             raise
         except Exception as error:
             # Whatever the database raises: the store is away or not set up yet. Its text may hold an address.
