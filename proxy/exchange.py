@@ -343,8 +343,8 @@ class Exchange:
             self._connection.abort()
             self._connection = None
         at = self._line.clock()
-        if not self._request_done and self._copy:
-            self._truncated = True
+        if self._copy:  # not shown to the meter yet: the request was not sent whole
+            self._truncated = self._truncated or not self._request_done
             self._meter_request()
         if self._parsing is not None and not self._parsing.done():
             self._parsing.add_done_callback(lambda _: self._conclude(outcome, error, at))

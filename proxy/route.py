@@ -7,6 +7,7 @@ upstream's own prefix. Upstreams come from the configuration alone: nothing a cl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,13 +19,10 @@ from proxy.identity import Labels, MalformedLabel, parse_path_labels
 from proxy.wire import classify
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_BARE = {
-    b"/v1/messages": "anthropic",
-    b"/v1beta": "gemini",
-    b"/api/chat": "ollama",
-    b"/api/generate": "ollama",
-}
-"""Bare paths (and all below them) whose wire format decides; every other `/v1/…` goes to the default upstream."""
+_BARE = {b"/v1/messages": "anthropic", b"/v1beta": "gemini", b"/api/chat": "ollama", b"/api/generate": "ollama"}
+"""Bare paths (and all below them) that only one upstream has; every other `/v1/…` goes to the default upstream."""
+_GEMINI_VERB = re.compile(rb"/v1/models/[^/]+:(?:batchEmbed|count|embed|generate|streamGenerate)[A-Z][A-Za-z]+")
+"""Gemini's own form below `/v1`, which google-genai uses by default; OpenAI's `ft:…` models have no such verb."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +124,7 @@ class Router:
             if path == prefix or path.startswith(prefix + b"/"):
                 return self._upstreams.get(name.encode("ascii")), target
         if path.startswith(b"/v1/"):
-            return self._upstreams.get(self._default), target
+            return self._upstreams.get(b"gemini" if _GEMINI_VERB.fullmatch(path) else self._default), target
         return None, target
 
     def _unknown(self, target: bytes) -> Refusal:
