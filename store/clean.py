@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from store.record import CALL_FIELDS, COLUMNS, COST_FIELDS, READING_FIELDS, CallRecord
+from store.record import CALL_FIELDS, COLUMNS, COST_FIELDS, READING_FIELDS, CallRecord, CostSource
 from store.schema import CallId, UtcDateTime, calls
 
 Row = tuple[Any, ...]
@@ -46,6 +46,7 @@ MOST = {
 
 Nobody's call is that large, and a hostile answer that says so must not make the sums overflow 64 bits.
 """
+_COST, _COST_SOURCE = COLUMNS.index("cost_nusd"), COLUMNS.index("cost_source")
 LAST_MOMENT = 253_402_300_799_999_999
 """The end of year 9999 in microseconds."""
 
@@ -65,7 +66,12 @@ def rows_of(records: Sequence[CallRecord]) -> list[Row]:
         (*_call_values(record.call), *_reading_values(record.reading), *_cost_values(record.cost), record.model)
         for record in records
     ]
-    columns = [fit(column) for fit, column in zip(FITS, zip(*raw, strict=True), strict=True)]
+    given = list(zip(*raw, strict=True))
+    columns = [fit(column) for fit, column in zip(FITS, given, strict=True)]
+    if columns[_COST] is not given[_COST]:
+        # A cost beyond belief has become unknown: then it has no source either.
+        pairs = zip(columns[_COST], columns[_COST_SOURCE], strict=True)
+        columns[_COST_SOURCE] = [source if cost is not None else CostSource.NONE.value for cost, source in pairs]
     return [() if None in (row[0], row[2], row[3]) else row for row in zip(*columns, strict=True)]
 
 

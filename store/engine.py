@@ -24,18 +24,32 @@ class LedgerUnavailable(Exception):
 
 
 def open_engine(url: str, *, statement_timeout: float | None = 5.0, pool_size: int = 2) -> sa.Engine:
-    """An engine for writing: SQLite transactions take the write lock at once, so that none fails half-way."""
+    """An engine for writing: SQLite transactions take the write lock at once, so that none fails half-way.
+
+    Raises ValueError for what is no address of a store. `reader_of` gives the same connections for reading.
+    """
     address = database_url(url)
     if address.get_backend_name() == "sqlite":
         return _open_sqlite(address, pool_size)
     return _open_postgresql(address, statement_timeout, pool_size)
 
 
+def reader_of(engine: sa.Engine) -> sa.Engine:
+    """`engine` for transactions that only read: on SQLite they wait for no writer."""
+    return engine.execution_options(reading=True)
+
+
 def database_url(url: str) -> sa.URL:
-    """`url` with the driver that is installed: `postgresql://` and `postgres://` mean psycopg 3."""
+    """`url` with the driver that is installed: `postgresql://` and `postgres://` mean psycopg 3.
+
+    Raises ValueError for what is no address of a store; it never quotes `url`, which may hold a password.
+    """
     scheme, colon, rest = url.partition("://")
     names = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
-    address = sa.make_url(names.get(scheme, scheme) + colon + rest)
+    try:
+        address = sa.make_url(names.get(scheme, scheme) + colon + rest)
+    except sa.exc.ArgumentError:
+        raise ValueError("the store needs an address such as sqlite:///weir.db or postgresql://host/weir") from None
     if address.get_backend_name() not in ("sqlite", "postgresql"):
         raise ValueError(f"the store is SQLite or PostgreSQL, not {address.get_backend_name()}")
     return address
@@ -80,13 +94,17 @@ def _open_sqlite(address: sa.URL, pool_size: int) -> sa.Engine:
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
-    # auto_vacuum counts only before the first table, and WAL writes the first page: the order matters.
-    for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    # auto_vacuum counts only before the first table, and WAL writes the first page: the order matters. Setting it in
+    # a database that has tables does nothing but wait for the write lock.
+    fresh = connection.execute("PRAGMA page_count").fetchone() == (0,)
+    pragmas = ("journal_mode=WAL", "synchronous=FULL")
+    for pragma in ("auto_vacuum=INCREMENTAL", *pragmas) if fresh else pragmas:
         connection.execute(f"PRAGMA {pragma}").fetchall()
 
 
 def _begin_immediate(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def _open_sqlite_reader(url: str) -> sa.Engine:

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 
 from store import partitions, rollups
 from store.bulk import Insert
-from store.clean import Row, rows_of
-from store.engine import LedgerUnavailable, open_engine
+from store.clean import INT64, LIMIT, Row, clean_text, rows_of
+from store.engine import LedgerUnavailable, open_engine, reader_of
 from store.faults import is_row_fault, reason_of
 from store.journal import Gap, Position
 from store.record import COLUMNS, CallRecord
@@ -35,6 +35,8 @@ _POSITIONS = Insert(
 _CALL_ID, _BOOT_ID, _SEQ, _STARTED_AT, _SESSION_ID = (
     COLUMNS.index(name) for name in ("call_id", "boot_id", "seq", "started_at", "session_id")
 )
+
+_UNFIT = "refused:unfit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,7 @@ class Ledger:
     def __init__(self, url: str, *, statement_timeout: float | None = 5.0) -> None:
         self.url = url
         self._engine = open_engine(url, statement_timeout=statement_timeout)
+        self._reader = reader_of(self._engine)
 
     @property
     def engine(self) -> sa.Engine:
@@ -77,6 +80,7 @@ class Ledger:
     ) -> Committed:
         """Commits `records`, gaps (boot_id, gap) and journal positions together; raises LedgerUnavailable."""
         rows = rows_of(records)
+        lost = [*lost, *(gap for row, record in zip(rows, records, strict=True) if not row for gap in _unfit(record))]
         with _retryable(self._engine):
             try:
                 found = self._commit(rows, positions or {}, lost, careful=False)
@@ -89,7 +93,7 @@ class Ledger:
     def positions(self) -> dict[str, Position]:
         """Up to where each boot's journal is in the ledger."""
         table = journal_positions.c
-        with _retryable(self._engine), self._engine.connect() as connection:
+        with _retryable(self._engine), self._reader.connect() as connection:
             found = connection.execute(sa.select(table.boot_id, table.segment, table.offset))
             return {boot_id: Position(segment, offset) for boot_id, segment, offset in found}
 
@@ -110,7 +114,7 @@ class Ledger:
 
     def size(self) -> int:
         """Bytes that the database takes."""
-        with _retryable(self._engine), self._engine.connect() as connection:
+        with _retryable(self._engine), self._reader.connect() as connection:
             if connection.dialect.name == "postgresql":
                 return int(connection.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0)
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
@@ -118,7 +122,7 @@ class Ledger:
 
     def ping(self) -> None:
         """Raises LedgerUnavailable unless the database answers and has its tables."""
-        with _retryable(self._engine), self._engine.connect() as connection:
+        with _retryable(self._engine), self._reader.connect() as connection:
             connection.execute(sa.select(journal_positions.c.boot_id).limit(1)).all()
 
     def dispose(self) -> None:
@@ -135,7 +139,7 @@ class Ledger:
     ) -> _Sorted:
         now = time.time_ns() // 1000
         places = [at for at, row in enumerate(rows) if row]
-        unfit = [(at, "refused:unfit") for at, row in enumerate(rows) if not row]
+        unfit = [(at, _UNFIT) for at, row in enumerate(rows) if not row]
         with self._engine.begin() as connection:
             refused: list[tuple[int, str]] = []
             if careful:
@@ -218,6 +222,14 @@ def _store_carefully(
 
 def _missing(row: Row, reason: str) -> tuple[str, Gap]:
     return row[_BOOT_ID], Gap(row[_SEQ], row[_SEQ], reason)
+
+
+def _unfit(record: CallRecord) -> list[tuple[str, Gap]]:
+    """The gap that a record leaves which cannot be a row; none when it does not even say which number it is."""
+    boot_id, seq = record.call.boot_id, record.call.seq
+    if not isinstance(boot_id, str) or not isinstance(seq, int) or not 0 < seq <= INT64:
+        return []
+    return [(clean_text(boot_id, LIMIT), Gap(seq, seq, _UNFIT))]
 
 
 def _committed(records: Sequence[CallRecord], found: _Sorted) -> Committed:

@@ -21,7 +21,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import store
-from store.engine import TABLES_LOCK, open_engine, sqlite_path
+from store.engine import TABLES_LOCK, open_engine, reader_of, sqlite_path
 from store.schema import metadata
 
 
@@ -63,13 +63,13 @@ def check(url: str) -> State:
     path = sqlite_path(url)
     if path is not None and not path.exists():
         return _state(None)
-    with _engine(url) as engine, engine.connect() as connection:
+    with _engine(url) as engine, reader_of(engine).connect() as connection:
         return _state(connection)
 
 
 def differences(url: str) -> list[Any]:
     """What Alembic finds different between the database and `store.schema`; [] after `upgrade`."""
-    with _engine(url) as engine, engine.connect() as connection:
+    with _engine(url) as engine, reader_of(engine).connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_object": include_object, "compare_type": True})
         return list(compare_metadata(context, metadata))
 

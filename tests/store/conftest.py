@@ -43,9 +43,12 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres_cluster: Cluster) -> str:
-    """A PostgreSQL database that is up to date and empty, to copy."""
+    """A PostgreSQL database that is up to date and empty but for its months, to copy."""
     name = postgres_cluster.create()
     migrate.upgrade(postgres_cluster.url(name))
+    ledger = Ledger(postgres_cluster.url(name))
+    ledger.ensure_partitions(START)
+    ledger.dispose()
     return name
 
 
@@ -88,7 +91,6 @@ def both(sqlite_store: str, postgres_store: str) -> Iterator[tuple[Ledger, Ledge
 
 def _opened(url: str) -> Iterator[Ledger]:
     ledger = Ledger(url)
-    ledger.ensure_partitions(START)
     yield ledger
     ledger.dispose()
 

@@ -139,3 +139,9 @@ def test_cleaning_is_column_wise_but_rows_stay_together(make: Make) -> None:
     records = [make(project=f"p{n}" if n % 2 else "p\0", started_at=START + n) for n in range(20)]
     found = [(row[COLUMNS.index("started_at")], row[COLUMNS.index("project")]) for row in rows_of(records)]
     assert found == [(START + n, f"p{n}" if n % 2 else "p�") for n in range(20)]
+
+
+def test_a_cost_that_is_not_known_has_no_source(make: Make) -> None:
+    rows = rows_of([make(cost_nusd=10**14, cost_source="provider"), make(cost_nusd=5, cost_source="override")])
+    at = COLUMNS.index("cost_nusd")
+    assert [row[at : at + 2] for row in rows] == [(None, "none"), (5, "override")]

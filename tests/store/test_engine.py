@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from store import migrate
 from store.engine import LedgerUnavailable, database_url, open_engine, read_only, sqlite_path
 from store.ledger import Ledger
 from tests.store.conftest import Make
@@ -22,6 +23,20 @@ def test_every_name_of_postgresql_means_the_driver_that_is_installed(scheme: str
 def test_other_databases_are_refused() -> None:
     with pytest.raises(ValueError, match="mysql"):
         database_url("mysql://db/weir")
+
+
+@pytest.mark.parametrize("nonsense", ["weir.db", "", "secret@@", "sqlite"])
+def test_what_is_no_address_is_refused_without_quoting_it(nonsense: str) -> None:
+    with pytest.raises(ValueError, match="such as sqlite:///weir") as caught:
+        database_url(nonsense)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_with_an_unusual_name_can_be_read(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a b%20c ü/weir #1.db"
+    migrate.upgrade(url)
+    with read_only(url) as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM calls").scalar() == 0
 
 
 def test_the_file_of_an_address() -> None:

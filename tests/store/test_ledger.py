@@ -211,6 +211,10 @@ def test_a_record_that_cannot_be_a_row_is_refused(ledger: Ledger, make: Make) ->
     good, bad = make(), make(call_id="not an id")
     done = ledger.insert([bad, good])
     assert (done.inserted, done.refused) == ([good], [(bad, "refused:unfit")])
+    assert contents(ledger)["gaps"] == [("b" * 32, "2", "2", "refused:unfit")]
+    nameless = make(boot_id="e" * 32)
+    nameless.call.seq = None  # type: ignore[assignment]
+    assert ledger.insert([nameless]).refused == [(nameless, "refused:unfit")]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -291,6 +295,8 @@ def test_a_locked_database_is_unavailable_and_takes_the_batch_later(
     blocker.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerUnavailable, match="SQLITE_BUSY"):
         ledger.insert(batch)
+    ledger.ping()
+    assert ledger.positions() == {}
     blocker.execute("ROLLBACK")
     blocker.close()
     assert ledger.insert(batch).inserted == batch
