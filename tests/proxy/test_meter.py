@@ -310,6 +310,13 @@ def test_counted_tokens_are_no_usage() -> None:
     assert (counts(found), found.usage_source, found.raw_usage) == ((None, None, None), "none", None)
 
 
+def test_several_objects_in_a_body_of_known_length_are_a_stream_too() -> None:
+    first, last = (json.dumps(said(text) | {"usage": usage}).encode() for text, usage in (("a", None), ("b", {
+        "prompt_tokens": 3, "completion_tokens": 4})))  # fmt: skip
+    found = read(first + last, content_type="application/json", headers=((b"content-length", b"1"),))
+    assert (counts(found), found.stream, found.content_events, found.meter_fault) == ((3, 4, 7), True, 2, None)
+
+
 def test_an_empty_read_is_no_first_byte() -> None:
     assert read(b"", events(said("a"))).first_chunk_us == 110_000
 
