@@ -238,4 +238,7 @@ def _ranges(lost: dict[int, str]) -> list[Gap]:
 def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view) :]
+        written = os.write(fd, view)
+        if not written:
+            raise OSError(errno.ENOSPC, "nothing was written")
+        view = view[written:]

@@ -22,7 +22,10 @@ from store.record import (
     canonical_model,
 )
 
-OUTCOMES = "ok upstream_error stream_error upstream_cut upstream_unreachable timeout client_closed rejected interrupted weir_fault"
+OUTCOMES = (
+    "ok upstream_error stream_error upstream_cut upstream_unreachable timeout "
+    "client_closed rejected interrupted weir_fault"
+)
 
 
 def call(**more: object) -> Call:
@@ -37,7 +40,7 @@ def test_the_words_are_the_documented_ones() -> None:
 
 def test_no_name_is_used_twice() -> None:
     assert len(set(COLUMNS)) == len(COLUMNS)
-    assert COLUMNS == (*CALL_FIELDS, *READING_FIELDS, *COST_FIELDS, "model")
+    assert (*CALL_FIELDS, *READING_FIELDS, *COST_FIELDS, "model") == COLUMNS
 
 
 def test_every_attribute_belongs_to_a_column() -> None:
