@@ -83,11 +83,6 @@ class Metrics(Collector):
         with self._lock:
             self._begin(provider)
 
-    def ended(self, provider: str) -> None:
-        """A call is no longer in flight; its record is on its way."""
-        with self._lock:
-            self._end(provider)
-
     def lost(self, reason: str, provider: str | None) -> None:
         """A record is lost for good: that of a call in flight, or of one never heard of (provider None)."""
         with self._lock:
@@ -116,24 +111,13 @@ class Metrics(Collector):
         with self._lock:
             self._histograms["weir_recorder_flush_seconds"].observe((), round(seconds * SECONDS))
 
-    def observe(self, record: CallRecord) -> None:
-        """Everything that one finished call adds."""
-        call, reading, cost = record.call, record.reading, record.cost
-        parts = token_parts(reading)
+    def observe(self, record: CallRecord, *, begun: bool) -> None:
+        """Everything that one finished call adds; `begun` says whether it has been counted as in flight."""
         with self._lock:
-            provider = self._bounds["provider"].label(call.provider)
-            model = self._model(provider, record)
-            project = self._bounds["project"].label(call.project)
-            self._count(record, provider, model, project)
-            self._counters["weir_usage_total"].add((provider, model, str(reading.usage_source)))
-            if parts is not None:
-                self._count_tokens(parts, (provider, model, project))
-                self._measure_tokens(record, (provider, model))
-            if cost.cost_nusd is not None:
-                self._count_cost(record, (provider, model, project))
-            elif parts is not None:
-                self._counters["weir_unpriced_calls_total"].add((provider, model))
-            self._time(record, provider, model)
+            if not begun:
+                self._begin(record.call.provider)
+            self._end(record.call.provider)
+            self._add(record)
 
     @property
     def dropped(self) -> int:
@@ -188,6 +172,23 @@ class Metrics(Collector):
 
     def _end(self, provider: str) -> None:
         self._inflight[(self._bounds["provider"].label(provider),)] -= 1
+
+    def _add(self, record: CallRecord) -> None:
+        call, reading, cost = record.call, record.reading, record.cost
+        provider = self._bounds["provider"].label(call.provider)
+        model = self._model(provider, record)
+        project = self._bounds["project"].label(call.project)
+        self._count(record, provider, model, project)
+        self._counters["weir_usage_total"].add((provider, model, str(reading.usage_source)))
+        parts = token_parts(reading)
+        if parts is not None:
+            self._count_tokens(parts, (provider, model, project))
+            self._measure_tokens(record, (provider, model))
+        if cost.cost_nusd is not None:
+            self._count_cost(record, (provider, model, project))
+        elif parts is not None:
+            self._counters["weir_unpriced_calls_total"].add((provider, model))
+        self._time(record, provider, model)
 
     def _model(self, provider: str, record: CallRecord) -> str:
         """The model's label: a name that an upstream answered for or a book prices, else `other`."""

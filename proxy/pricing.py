@@ -262,6 +262,8 @@ class _Entry:
 
         self._provider = provider
         self._model = model
+        self._fixed = None if isinstance(model.prices, list) else model.prices
+        """The prices where they depend on neither date nor hour, which spares working out the time."""
         tiers = {tier for variant in model.price_variants or () if (tier := variant.when.get("service_tier"))}
         # A model borrowed from another provider is sold at its standard price (as ModelInfo.calc_price has it).
         self._tiers = tiers if any(own is model for own in provider.models) else set()
@@ -273,11 +275,14 @@ class _Entry:
 
     def dollars_e9(self, call: Call, reading: Reading, parts: TokenParts) -> Decimal | None:
         """Nano-dollars before rounding; None where tokens flowed that the entry has no price for."""
-        prices = self.prices(_utc(call.started_at), reading.service_tier)
+        prices = self._fixed
+        if prices is None or reading.service_tier in self._tiers:
+            prices = self.prices(_utc(call.started_at), reading.service_tier)
         rates = prices.__dict__
         if not rates:
             return Decimal(0) if self._model.id.endswith(":free") else None
-        details = _priced(unit_details(reading.raw_usage), rates)
+        units = [unit for unit, key in _UNIT_PRICES.items() if key in rates]
+        details = unit_details(reading.raw_usage, units) if units else {}
         if not details and not any(key in rates for key in _ODD):
             return _plain(rates, parts)
         return _by_catalogue(prices, parts, details) if _covers(rates, parts) else None
@@ -331,10 +336,6 @@ _UNIT_PRICES = {
     "cache_audio_read_tokens": "cache_audio_read_mtok",
     "cache_image_read_tokens": "cache_image_read_mtok",
 }
-
-
-def _priced(details: Mapping[str, int], rates: Mapping[str, Any]) -> dict[str, int]:
-    return {unit: count for unit, count in details.items() if _UNIT_PRICES[unit] in rates}
 
 
 def _usage(parts: TokenParts, details: Mapping[str, int]) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -235,6 +236,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
     recorder = Recorder(settings)
+    # Records in the queue are many and live long: the default thresholds look at them again and again (10 µs a record).
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
     recorder.start()
     asyncio.run(serve(recorder, settings, socket.socket(fileno=arguments.admin_fd)))
 

@@ -67,7 +67,7 @@ class Intake:
         return {boot_id: place for boot_id, place in places.items() if boot_id in here}
 
     def turn(self) -> int:
-        """One round over all journals; the number of rows found."""
+        """One round over all journals; 0 when there was nothing new in any of them."""
         self._discover()
         found = workers = 0
         for followed in list(self._followed.values()):
@@ -121,10 +121,11 @@ class Intake:
             rows += self._catch_up(followed)
         elif followed.reader.position == before and not alive:
             rows += self._finish(followed)
-        if followed.reader.position != before:
+        advanced = followed.reader.position != before
+        if advanced:
             self._unsynced.add(followed.boot_id)
         followed.release()
-        return rows
+        return rows + advanced
 
     def _catch_up(self, followed: Followed) -> int:
         room = self._pending.capacity - len(self._pending)
@@ -161,10 +162,7 @@ class Intake:
 
     def _count(self, followed: Followed, record: CallRecord) -> None:
         call = record.call
-        if followed.close(call.seq) is None:
-            self._metrics.begun(call.provider)
-        self._metrics.ended(call.provider)
-        self._metrics.observe(record)
+        self._metrics.observe(record, begun=followed.close(call.seq) is not None)
         if call.session_source != "none":
             self._sessions.touch(call.session_id, call.started_at + (record.reading.duration_us or 0))
 
@@ -191,8 +189,7 @@ class Intake:
                 return rows
             record = self._priced(call, reading)
             self._queue(followed, position, record, None)
-            self._metrics.ended(call.provider)
-            self._metrics.observe(record)
+            self._metrics.observe(record, begun=True)
             rows += 1
         if rows:
             log.warning("event=calls_interrupted boot=%s calls=%d", followed.boot_id, rows)

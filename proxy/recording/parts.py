@@ -6,7 +6,7 @@ what a price book charges differently: cached writes of one hour, audio, images,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from store.record import Reading
@@ -37,52 +37,58 @@ def token_parts(reading: Reading) -> TokenParts | None:
     return TokenParts(total_in - read - write, read, write, total_out - reasoning, reasoning)
 
 
-_PATHS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("cache_write_1h_tokens", ("cache_creation", "ephemeral_1h_input_tokens")),
-    ("web_searches", ("server_tool_use", "web_search_requests")),
-    ("input_audio_tokens", ("prompt_tokens_details", "audio_tokens")),
-    ("input_audio_tokens", ("input_tokens_details", "audio_tokens")),
-    ("input_audio_tokens", ("input_token_details", "audio_tokens")),
-    ("output_audio_tokens", ("completion_tokens_details", "audio_tokens")),
-    ("output_audio_tokens", ("output_tokens_details", "audio_tokens")),
-    ("output_audio_tokens", ("output_token_details", "audio_tokens")),
-    ("output_image_tokens", ("output_tokens_details", "image_tokens")),
-)
-"""Unit of the price book ← place in the provider's usage object (Anthropic; OpenAI chat, Responses, Realtime)."""
+_PATHS: dict[str, tuple[tuple[str, str], ...]] = {
+    "cache_write_1h_tokens": (("cache_creation", "ephemeral_1h_input_tokens"),),
+    "web_searches": (("server_tool_use", "web_search_requests"),),
+    "input_audio_tokens": (
+        ("prompt_tokens_details", "audio_tokens"),
+        ("input_tokens_details", "audio_tokens"),
+        ("input_token_details", "audio_tokens"),
+    ),
+    "output_audio_tokens": (
+        ("completion_tokens_details", "audio_tokens"),
+        ("output_tokens_details", "audio_tokens"),
+        ("output_token_details", "audio_tokens"),
+    ),
+    "output_image_tokens": (("output_tokens_details", "image_tokens"),),
+}
+"""Unit of the price book ← places in the provider's usage object (Anthropic; OpenAI chat, Responses, Realtime)."""
 
 _MODALITIES = {
-    "promptTokensDetails": {
-        "AUDIO": "input_audio_tokens",
-        "IMAGE": "input_image_tokens",
-        "VIDEO": "input_video_tokens",
-    },
-    "candidatesTokensDetails": {"AUDIO": "output_audio_tokens", "IMAGE": "output_image_tokens"},
-    "cacheTokensDetails": {"AUDIO": "cache_audio_read_tokens", "IMAGE": "cache_image_read_tokens"},
+    "input_audio_tokens": ("promptTokensDetails", "AUDIO"),
+    "input_image_tokens": ("promptTokensDetails", "IMAGE"),
+    "input_video_tokens": ("promptTokensDetails", "VIDEO"),
+    "output_audio_tokens": ("candidatesTokensDetails", "AUDIO"),
+    "output_image_tokens": ("candidatesTokensDetails", "IMAGE"),
+    "cache_audio_read_tokens": ("cacheTokensDetails", "AUDIO"),
+    "cache_image_read_tokens": ("cacheTokensDetails", "IMAGE"),
 }
-"""Gemini's lists of `{modality, tokenCount}`."""
+"""The same for Gemini's lists of `{modality, tokenCount}`."""
+
+UNITS = frozenset(_PATHS.keys() | _MODALITIES.keys())
+"""The units that `unit_details` can find."""
 
 
-def unit_details(usage: Mapping[str, Any] | None) -> dict[str, int]:
-    """What a provider's usage object says beyond the five parts, by the unit names of genai-prices; positive only."""
-    if not usage:
-        return {}
+def unit_details(usage: Mapping[str, Any] | None, units: Iterable[str] = UNITS) -> dict[str, int]:
+    """What a provider's usage object says of these units, by the names of genai-prices; positive only."""
     found: dict[str, int] = {}
-    for unit, count in (*_by_path(usage), *_by_modality(usage)):
-        if isinstance(count, int) and not isinstance(count, bool) and 0 < count < 1 << 53:
-            found.setdefault(unit, count)
+    for unit in units if usage else ():
+        for count in (*_by_path(usage or {}, unit), *_by_modality(usage or {}, unit)):
+            if type(count) is int and 0 < count < 1 << 53:
+                found.setdefault(unit, count)
     return found
 
 
-def _by_path(usage: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for unit, (outer, inner) in _PATHS:
-        place = usage.get(outer)
-        if isinstance(place, dict):
-            yield unit, place.get(inner)
+def _by_path(usage: Mapping[str, Any], unit: str) -> list[Any]:
+    places = [(usage.get(outer), inner) for outer, inner in _PATHS.get(unit, ())]
+    return [place.get(inner) for place, inner in places if isinstance(place, dict)]
 
 
-def _by_modality(usage: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, units in _MODALITIES.items():
-        entries = usage.get(key)
-        for entry in entries if isinstance(entries, list) else ():
-            if isinstance(entry, dict) and (unit := units.get(str(entry.get("modality")))):
-                yield unit, entry.get("tokenCount")
+def _by_modality(usage: Mapping[str, Any], unit: str) -> list[Any]:
+    key, modality = _MODALITIES.get(unit, ("", ""))
+    entries = usage.get(key)
+    if not isinstance(entries, list):
+        return []
+    return [
+        entry.get("tokenCount") for entry in entries if isinstance(entry, dict) and entry.get("modality") == modality
+    ]

@@ -45,8 +45,7 @@ def record(seq: int = 1, *, call: dict[str, Any] | None = None, **reading: Any) 
 def populate(metrics: Metrics, records: Iterable[CallRecord]) -> None:
     for one in records:
         metrics.begun(one.call.provider)
-        metrics.ended(one.call.provider)
-        metrics.observe(one)
+        metrics.observe(one, begun=True)
         metrics.committed(1, written=1)
 
 
@@ -113,7 +112,7 @@ def test_a_client_cannot_make_series_by_sending_names(metrics: Metrics) -> None:
         refused = make_reading(
             request_model=f"made-up-{number}", response_model=None, http_status=404, outcome=Outcome.UPSTREAM_ERROR
         )
-        metrics.observe(make_record(make_call(project=f"p{number}"), refused))
+        metrics.observe(make_record(make_call(project=f"p{number}"), refused), begun=False)
     assert {found["model"] for found, _ in samples(metrics, "weir_calls_total")} == {"other"}
     assert total(metrics, "weir_calls_total") == 3000
 
@@ -146,15 +145,15 @@ def test_caps_hold_against_every_name_at_once_and_totals_stay_exact(metrics: Met
 
 def test_a_model_gets_its_name_once_somebody_answered_for_it(metrics: Metrics) -> None:
     failed = {"outcome": Outcome.UPSTREAM_ERROR, "http_status": 429, "request_model": "gpt-4o"}
-    metrics.observe(make_record(reading=make_reading(**failed)))
-    metrics.observe(make_record(reading=make_reading(request_model="gpt-4o")))
-    metrics.observe(make_record(reading=make_reading(**failed)))
+    metrics.observe(make_record(reading=make_reading(**failed)), begun=False)
+    metrics.observe(make_record(reading=make_reading(request_model="gpt-4o")), begun=False)
+    metrics.observe(make_record(reading=make_reading(**failed)), begun=False)
     by_model = {(found["model"], found["outcome"]): value for found, value in samples(metrics, "weir_calls_total")}
     assert by_model == {("other", "upstream_error"): 1, ("gpt-4o", "ok"): 1, ("gpt-4o", "upstream_error"): 1}
 
 
 def test_a_priced_model_is_known_without_an_answer(metrics: Metrics) -> None:
-    metrics.observe(record(http_status=None, outcome=Outcome.UPSTREAM_CUT))
+    metrics.observe(record(http_status=None, outcome=Outcome.UPSTREAM_CUT), begun=False)
     assert samples(metrics, "weir_calls_total")[0][0]["model"] == "gpt-3.5-turbo"
 
 
@@ -169,7 +168,7 @@ def test_what_is_not_named_is_none_and_what_is_not_known_is_absent(metrics: Metr
         overhead_us=None,
         usage_source=UsageSource.NONE,
     )
-    metrics.observe(make_record(make_call(project="", operation="", provider=""), nothing))
+    metrics.observe(make_record(make_call(project="", operation="", provider=""), nothing), begun=False)
     assert samples(metrics, "weir_calls_total")[0][0] == {
         "provider": "none",
         "model": "none",
@@ -182,9 +181,9 @@ def test_what_is_not_named_is_none_and_what_is_not_known_is_absent(metrics: Metr
 
 
 def test_unpriced_means_tokens_without_a_price(metrics: Metrics) -> None:
-    metrics.observe(make_record())
-    metrics.observe(make_record(reading=make_reading(input_tokens=None, output_tokens=None)))
-    metrics.observe(record())
+    metrics.observe(make_record(), begun=False)
+    metrics.observe(make_record(reading=make_reading(input_tokens=None, output_tokens=None)), begun=False)
+    metrics.observe(record(), begun=False)
     assert total(metrics, "weir_unpriced_calls_total") == 1
 
 

@@ -239,7 +239,7 @@ def test_a_fault_in_a_price_book_is_counted_and_costs_one_price(monkeypatch: pyt
     def broken(*_: object, **__: object) -> None:
         raise LookupError("no prices today")
 
-    monkeypatch.setattr("genai_prices.types.ModelInfo.get_prices", broken)
+    monkeypatch.setattr("proxy.pricing._plain", broken)
     assert pricer.price(call(), reading("gpt-4o", 1, 1)) == Cost()
     assert pricer.errors == 1
 
