@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 
 from proxy import settings
 from proxy.config import load_settings
-from proxy.recording.table import TABLE
+from proxy.recording.table import DROP_REASONS, TABLE
 from store.record import COLUMNS, CostSource, Outcome, UsageSource
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,6 +117,10 @@ def metric_rows() -> list[str]:
 
 def test_every_metric_is_documented_with_its_labels() -> None:
     assert missing_rows(metric_rows(), "metrics.md") == ""
+
+
+def test_every_reason_of_a_loss_is_documented() -> None:
+    assert [reason for reason in DROP_REASONS if f"`{reason}`" not in text("operations.md")] == []
 
 
 # -- SQL
