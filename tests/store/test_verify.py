@@ -135,3 +135,13 @@ def test_what_is_left_uncovered(first: int, length: int, covers: list[tuple[int,
     last = first + length
     left = {n for a, b in _uncovered(first, last, covers) for n in range(a, b + 1)}
     assert left == {n for n in range(first, last + 1) if not any(a <= n <= b for a, b in covers)}
+
+
+def test_a_wrecked_ledger_is_told_in_one_page(ledger: Ledger, seed: Seed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.verify.MOST", 3)
+    ledger.insert(seed(60))
+    change(ledger, "UPDATE usage_hourly SET calls = calls + 1")
+    found = report(ledger).findings
+    assert [finding.kind for finding in found] == ["usage"] * 4
+    assert (bool(found[2].call_ids), found[3].call_ids) == (True, ())
+    assert "more than 3" in found[3].detail
