@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,11 +28,13 @@ from proxy.dataplane import DataPlane
 from proxy.listener import Listener
 from proxy.settings import Settings
 from proxy.worker import make_app
-from store.journal import Entry, JournalReader, JournalWriter, Kind
+from store.journal import Entry, JournalReader, JournalWriter, Kind, boots
 from store.record import Call, Reading
-from tests.plugins.rawhttp import Closed, Connection, Message, Reader, read_body, read_head
+from tests.plugins import rawhttp
+from tests.plugins.rawhttp import Connection, Message, Reader, read_body, read_head
 
 Result = TypeVar("Result")
+ROOT = Path(__file__).resolve().parent.parent.parent
 TICK = 0.02
 WAIT = 8.0
 
@@ -56,11 +61,7 @@ class Plane:
     """One data plane. `upstreams`: name -> base URL or table; `proxy`: keys of `[proxy]`."""
 
     def __init__(self, folder: Path, upstreams: Mapping[str, Any], *, journal: Any = None, **proxy: Any) -> None:
-        tables = {k: {"base_url": v} if isinstance(v, str) else v for k, v in upstreams.items()}
-        durability = proxy.pop("durability", "standard")
-        self.settings = Settings.model_validate(
-            {"data": folder, "proxy": proxy, "upstreams": tables, "journal": {"durability": durability}}
-        )
+        self.settings = settings_for(folder, upstreams, proxy)
         boot = secrets.token_hex(16)
         self.journal = journal or JournalWriter(folder / "journal", boot)
         self._reader = JournalReader(folder / "journal" / boot) if journal is None else None
@@ -251,6 +252,92 @@ class Hand:
         self._listener.close()
 
 
+class LoneWorker:
+    """A worker process without supervisor and recorder: what a whole weir would make slow to start."""
+
+    def __init__(self, folder: Path, upstreams: Mapping[str, Any], **proxy: Any) -> None:
+        self.settings, self.folder = settings_for(folder, upstreams, proxy), folder
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listening.set_inheritable(True)
+        self.port: int = self._listening.getsockname()[1]
+        self._entries: dict[str, list[Entry]] = {}
+        self._readers: dict[str, JournalReader] = {}
+
+    def start(self) -> LoneWorker:
+        """Starts it, or another one on the same socket and folder."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "proxy.worker", "--fd", str(self._listening.fileno())],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            pass_fds=(self._listening.fileno(),),
+        )
+        assert self.process.stdin is not None
+        self.process.stdin.write(self.settings.to_wire().encode() + b"\n")
+        self.process.stdin.flush()
+        with Connection(self.port, timeout=40) as connection:
+            assert connection.ask(rawhttp.request("GET", "/health")).status == 200
+        return self
+
+    def stop_listening(self) -> None:
+        """Lets go of the socket, as a supervisor that drains does."""
+        self._listening.close()
+
+    def connect(self, *, timeout: float = 10.0) -> Connection:
+        return Connection(self.port, timeout=timeout)
+
+    @property
+    def memory(self) -> int:
+        """Resident bytes."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def entries(self) -> list[Entry]:
+        """All that its journals hold."""
+        root = self.folder / "journal"
+        for boot in boots(root):
+            reader = self._readers.setdefault(boot, JournalReader(root / boot))
+            while found := reader.read():
+                self._entries.setdefault(boot, []).extend(found)
+        return [entry for entries in self._entries.values() for entry in entries]
+
+    def outcomes(self) -> list[tuple[Call, Reading]]:
+        return [(e.call, e.reading) for e in self.entries() if e.kind is Kind.OUTCOME and e.call and e.reading]
+
+    def wait_for_rows(self, count: int, *, timeout: float = WAIT) -> list[tuple[Call, Reading]]:
+        until(lambda: len(self.outcomes()) >= count, timeout=timeout)
+        return self.outcomes()
+
+    def stop(self, *, timeout: float = 20.0) -> int:
+        """Ends it if it runs still; its exit code."""
+        self.process.terminate()
+        code = self.process.wait(timeout)
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self._listening.close()
+        return code
+
+
+@contextmanager
+def working(folder: Path, upstreams: Mapping[str, Any], **proxy: Any) -> Iterator[LoneWorker]:
+    """A lone worker for as long as the block runs."""
+    worker = LoneWorker(folder, upstreams, **proxy).start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+
+
+def settings_for(folder: Path, upstreams: Mapping[str, Any], proxy: dict[str, Any]) -> Settings:
+    """Name -> base URL or table, and the keys of `[proxy]`; `durability` is the journal's."""
+    tables = {k: {"base_url": v} if isinstance(v, str) else v for k, v in upstreams.items()}
+    journal = {"durability": proxy.pop("durability", "standard")}
+    return Settings.model_validate({"data": folder, "proxy": proxy, "upstreams": tables, "journal": journal})
+
+
 def how_it_ended(connection: Connection) -> str:
     """cut or reset; whatever comes before is thrown away."""
     return connection.reader.until_end()[1]
@@ -288,6 +375,3 @@ def plane(tmp_path: Path, hand: Hand) -> Iterator[Plane]:
     """A plane in front of `hand`, as `/up/…`."""
     with carrying(tmp_path / "data", {"up": hand.url}) as started:
         yield started
-
-
-__all__ = ["Asked", "Closed", "Hand", "Plane", "carrying", "hand", "how_it_ended", "plane", "refused", "until"]
