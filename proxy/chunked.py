@@ -50,12 +50,19 @@ class ChunkedReader:
 
     def feed(self, data: bytes) -> Piece:
         """Takes the next bytes. Raises ChunkedError when they break the coding."""
-        if self._left == -1 and not self._held and (match := _WHOLE.match(data)):
-            # One whole chunk a read: what an upstream that flushes each event sends, and 9 of 10 reads are.
-            start = match.end()
-            size = int(match[1], 16)
-            if size and len(data) == start + size + 2 and data.endswith(b"\r\n"):
-                return Piece(data, data[start:-2], 1)
+        if self._left == -1 and not self._held:
+            # Whole chunks a read: what an upstream that flushes each event sends, and 9 of 10 reads are.
+            payload: list[bytes] = []
+            at, size = 0, len(data)
+            while match := _WHOLE.match(data, at):
+                start = match.end()
+                end = start + int(match[1], 16)
+                if end == start or data[end : end + 2] != b"\r\n":
+                    break
+                payload.append(data[start:end])
+                at = end + 2
+                if at == size:
+                    return Piece(data, payload[0] if len(payload) == 1 else b"".join(payload), len(payload))
         return self._feed_any(data)
 
     def _feed_any(self, data: bytes) -> Piece:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from proxy.gate import Refusal
 from proxy.identity import Labels, MalformedLabel, parse_path_labels
-from proxy.wire import classify
+from proxy.wire import FORMATS, classify
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _BARE = {b"/v1/messages": "anthropic", b"/v1beta": "gemini", b"/api/chat": "ollama", b"/api/generate": "ollama"}
@@ -142,13 +142,16 @@ def _target(upstream: UpstreamRoute, method: str, rest: bytes, labels: Labels) -
     raw_path, _, query = rest.partition(b"?")
     path = raw_path.decode("ascii")
     kind = classify(method, path)
-    wire_format = next((name for glob, name in upstream.wire if fnmatchcase(path, glob)), kind.wire_format)
+    wire_format, operation = kind.wire_format, kind.operation
+    named = next((name for glob, name in upstream.wire if fnmatchcase(path, glob)), None)
+    if named in FORMATS:
+        wire_format, operation = named, FORMATS[named].operation
     return Target(
         upstream=upstream,
         target=upstream.prefix + rest,
         path=(upstream.prefix + raw_path).decode("ascii")[:512],
         query=query,
         wire_format=wire_format,
-        operation=kind.operation,
+        operation=operation,
         labels=labels,
     )

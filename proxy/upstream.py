@@ -1,8 +1,8 @@
 """The upstream side of a call: connections over HTTP/1.1, kept alive, that hand bytes on as they come.
 
 A connection serves one exchange at a time and tells it, by plain method calls, what arrived: the head, then body bytes
-with the framing they came in. Heads are parsed by httptools (llhttp); bodies are only counted or validated
-(`proxy.chunked`), never collected. What goes wrong becomes an `Outcome` and a reason here, an exception nowhere else.
+with the framing they came in. Bodies are only counted or validated (`proxy.chunked`), never collected. What goes wrong
+becomes an `Outcome` and a reason here, an exception nowhere else.
 
 Connections are pooled per (upstream, key fingerprint), so that whatever an upstream does to a connection stays within
 one tenant; bytes that arrive when nobody asked for any close the connection instead of reaching the next caller.
@@ -12,6 +12,7 @@ Nothing is ever sent twice: an LLM call costs money.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -20,7 +21,6 @@ from functools import lru_cache
 from typing import Protocol, cast
 
 import certifi
-import httptools
 
 from proxy.chunked import ChunkedError, ChunkedReader, Piece
 from proxy.headers import Headers
@@ -33,6 +33,11 @@ IDLE_SECONDS = 60.0
 """How long an unused connection is kept. Servers close theirs after 5 to 120 s, which is noticed at once."""
 MAX_IDLE = 512
 """Unused connections kept per worker; the oldest goes first."""
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
+_FIELDS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*\r\n)*\r\n")
+_FIELD = re.compile(rb"([^:\r\n]+):([^\r\n]*)\r\n")
+_DIGITS = re.compile(rb"[0-9]{1,15}")
 
 PoolKey = tuple[str, str]
 """(upstream name, key fingerprint)"""
@@ -76,35 +81,45 @@ class _State(IntEnum):
 
 
 class AnswerHead:
-    """The head of an answer: its own bytes and what they say. The callbacks have httptools' names."""
+    """The head of an answer: its own bytes and what they say. Raises ValueError where the grammar is not kept.
 
-    __slots__ = ("chunked", "headers", "keep_alive", "length", "parser", "raw", "status", "until_close")
+    Two expressions over the whole head cost 5 µs, a parser's callbacks for each header 15 µs; the grammar is RFC 9112's
+    without its leniencies, and a test holds it against llhttp.
+    """
+
+    __slots__ = ("chunked", "headers", "keep_alive", "length", "raw", "status", "until_close")
 
     def __init__(self, raw: bytes) -> None:
+        line = _STATUS_LINE.match(raw)
+        if line is None or not _FIELDS.fullmatch(raw, line.end()):
+            raise ValueError("answer head breaks the grammar")
         self.raw = raw
-        self.headers: Headers = []
-        self.status = 0
-        self.keep_alive = False
+        self.status = int(line[2])
+        self.headers: Headers = [(name, value.strip(b" \t")) for name, value in _FIELD.findall(raw, line.end())]
+        self.keep_alive = line[1] == b"1"
         self.chunked = False
         self.until_close = False
         """Whether the body ends with the connection."""
         self.length: int | None = None
-        self.parser = httptools.HttpResponseParser(self)
-        self.parser.feed_data(raw)
+        for name, value in self.headers:
+            # Three names matter; their lengths are distinct from nearly every other header's, which spares lower().
+            size = len(name)
+            if size == 14 and name.lower() == b"content-length":
+                self._set_length(value)
+            elif size == 17 and name.lower() == b"transfer-encoding":
+                if value.lower() != b"chunked" or self.chunked:
+                    raise ValueError("transfer coding other than chunked")
+                self.chunked = True
+            elif size == 10 and name.lower() == b"connection":
+                options = {option.strip() for option in value.lower().split(b",")}
+                self.keep_alive = (self.keep_alive or b"keep-alive" in options) and b"close" not in options
+        if self.chunked and self.length is not None:
+            raise ValueError("two kinds of length")
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
-        size = len(name)
-        if size == 14 and name.lower() == b"content-length":
-            self.length = int(value)
-        elif size == 17 and name.lower() == b"transfer-encoding":
-            if value.strip().lower() != b"chunked" or self.chunked:
-                raise ValueError("transfer coding other than chunked")
-            self.chunked = True
-
-    def on_headers_complete(self) -> None:
-        self.status = self.parser.get_status_code()
-        self.keep_alive = self.parser.should_keep_alive()
+    def _set_length(self, value: bytes) -> None:
+        if self.length is not None or not _DIGITS.fullmatch(value):
+            raise ValueError("bad Content-Length")
+        self.length = int(value)
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -184,7 +199,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._carrier.upstream_data(data, data, 1)
             else:
                 self._close()  # bytes that nobody asked for: whoever came next would get them
-        except (httptools.HttpParserError, ChunkedError, ValueError):
+        except ValueError:
             whole_head = self._state is not _State.HEAD
             self._fail(Outcome.UPSTREAM_CUT if whole_head else Outcome.UPSTREAM_UNREACHABLE, "bad_answer")
 

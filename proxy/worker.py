@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import secrets
@@ -87,6 +88,11 @@ class Worker:
         uvloop.run(self._run())
 
     async def _run(self) -> None:
+        # What start-up made stays for good; the rest is mostly freed by reference counts. With the defaults the
+        # collector walks the state of every open stream some times a second.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 50, 100)
         loop = asyncio.get_running_loop()
         when_parent_is_gone(lambda: loop.call_soon_threadsafe(self._stop))
         # uvicorn raises the signals it has caught again when it is done; by default that would end the process there.
