@@ -4,7 +4,7 @@ PostgreSQL refuses NUL and lone surrogates in text, years beyond its calendar an
 them and bends others. So all of it is settled here, before either sees a row. No database in here, and no record is
 changed: rows are made beside them.
 
-A batch is cleaned column by column: most values repeat, so each is looked at once (3 µs a record; row by row 11 µs).
+A batch is cleaned column by column: most values repeat, so each is looked at once (4 µs a record in batches of 1,000).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Months of `calls` on PostgreSQL: made ahead, dropped when too old. On SQLite old rows are deleted in small steps.
 
-Dropping a month takes milliseconds and gives its disk back; deleting as many rows takes minutes and gives back
-nothing. So PostgreSQL keeps up to a month more than it was asked to keep.
+Dropping a month takes milliseconds and gives its disk back; deleting its rows one by one gives nothing back (333,000
+of them: 0 MB). So PostgreSQL keeps up to a month more than it was asked to keep.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from store.schema import EPOCH, MICROSECOND, calls, gaps, marks, moment
 AHEAD = 3
 """Months made ahead."""
 STEP = 5_000
-"""Rows deleted per transaction on SQLite: some 20 ms, so that the writer beside it waits no longer."""
+"""Rows deleted per transaction on SQLite: about 0.1 s, so that the writer beside it waits no longer."""
 
 
 def ensure(connection: sa.Connection, now: int) -> list[str]:

@@ -18,11 +18,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from store import rollups
-from store.query.filters import hour_of
+from store.query.filters import group_key, hour_of
 from store.query.usage import kept_from
 from store.schema import (
     HOUR_US,
-    LATENCY_KEY,
     SUMS,
     USAGE_KEY,
     calls,
@@ -113,7 +112,7 @@ def _usage(connection: sa.Connection, since: int) -> Iterator[Finding]:
 
 
 def _sessions(connection: sa.Connection, since: int) -> Iterator[Finding]:
-    key = (calls.c.session_id, calls.c.project)
+    key = (group_key(connection, "session_id"), group_key(connection, "project"))
     span = (sa.func.min(calls.c.started_at), sa.func.max(calls.c.started_at))
     rows = sa.select(*key, *span, *rollups.call_sums()).where(calls.c.session_source != "none").group_by(*key)
     pruned = sa.select(sessions.c.session_id, sessions.c.project).where(sessions.c.first_call_at < since)
@@ -131,21 +130,24 @@ def _sessions(connection: sa.Connection, since: int) -> Iterator[Finding]:
 
 
 def _latency(connection: sa.Connection, since: int) -> Iterator[Finding]:
-    for metric in rollups.METRICS:
-        key = [hour_of(connection), calls.c.provider, calls.c.model, sa.literal(metric)]
-        timed = (calls.c.started_at >= since, calls.c.outcome == "ok", calls.c[f"{metric}_us"].is_not(None))
-        rows = sa.select(*key, sa.func.count()).where(*timed).group_by(*key[:3])
-        sums = [latency_hourly.c[name] for name in LATENCY_KEY[:4]]
-        kept = sa.select(*sums, sa.func.sum(latency_hourly.c.n)).group_by(*sums)
-        kept = kept.where(latency_hourly.c.hour >= since, latency_hourly.c.metric == metric)
-        for (hour, provider, model, _), said, found in _differing(connection, kept, rows, 4):
-            concerned = (calls.c.started_at >= hour, calls.c.started_at < hour + HOUR_US)
-            named = (calls.c.provider == provider, calls.c.model == model, *timed)
-            yield Finding(
-                kind="latency",
-                detail=f"hour {hour} {provider}/{model} {metric}: {_difference(('n',), said, found)}",
-                call_ids=_sample(connection, *concerned, *named),
-            )
+    timed = [(calls.c.outcome == "ok") & calls.c[f"{metric}_us"].is_not(None) for metric in rollups.METRICS]
+    key = [hour_of(connection), calls.c.provider, calls.c.model]
+    rows = sa.select(*key, *map(_count, timed)).where(calls.c.started_at >= since, sa.or_(*timed)).group_by(*key)
+    table = latency_hourly.c
+    sums = [sa.func.sum(sa.case((table.metric == metric, table.n), else_=0)) for metric in rollups.METRICS]
+    kept_key = (table.hour, table.provider, table.model)
+    kept = sa.select(*kept_key, *sums).where(table.hour >= since).group_by(*kept_key)
+    for (hour, provider, model), said, found in _differing(connection, kept, rows, 3):
+        concerned = (calls.c.started_at >= hour, calls.c.started_at < hour + HOUR_US)
+        yield Finding(
+            kind="latency",
+            detail=f"hour {hour} {provider}/{model}: {_difference(rollups.METRICS, said, found)}",
+            call_ids=_sample(connection, *concerned, calls.c.provider == provider, calls.c.model == model),
+        )
+
+
+def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    return sa.func.sum(sa.case((condition, 1), else_=0))
 
 
 _Sums = tuple[int, ...]
@@ -243,11 +245,11 @@ def _twice(connection: sa.Connection) -> Iterator[Finding]:
 
 
 def _arithmetic(connection: sa.Connection) -> Iterator[Finding]:
-    for kind, broken in _rules().items():
-        concerned = _sample(connection, broken)
-        if concerned:
-            count = connection.scalar(sa.select(sa.func.count()).select_from(calls).where(broken))
-            yield Finding(kind=kind, detail=f"{count} calls", call_ids=concerned)
+    rules = _rules()
+    broken = connection.execute(sa.select(*map(_count, rules.values())).select_from(calls)).one()
+    for (kind, rule), count in zip(rules.items(), broken, strict=True):
+        if count:
+            yield Finding(kind=kind, detail=f"{count} calls", call_ids=_sample(connection, rule))
 
 
 def _rules() -> dict[str, sa.ColumnElement[bool]]:
