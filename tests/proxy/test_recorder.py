@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
+import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.config import load_settings
@@ -206,6 +208,41 @@ def test_a_store_that_goes_away_in_the_middle_stops_nothing(start: Callable[...,
     holder.close()
     process.until(lambda: process.rows() == 120)
     assert process.total("weir_records_committed_total") == 120
+    traffic.die()
+
+
+def test_postgresql_that_goes_away_in_mid_load_stops_nothing(
+    start: Callable[..., Process], journals: Path, postgres_url: str
+) -> None:
+    """Every connection is cut, among them one in the middle of something, and no new one is let in."""
+    database = sa.make_url(postgres_url).database
+    admin = psycopg.connect(
+        postgres_url.replace("+psycopg", "").replace(f"/{database}?", "/postgres?"), autocommit=True
+    )
+    process = start(**{"store.url": postgres_url})
+    traffic = Traffic(journals)
+
+    def count(where: str = "true") -> int:
+        with psycopg.connect(postgres_url.replace("+psycopg", "")) as connection:
+            found = connection.execute(f"SELECT count(*) FROM calls WHERE {where}".encode()).fetchone()
+            return found[0] if found else 0
+
+    traffic.carry(300)
+    process.until(process.up)
+    process.until(lambda: process.total("weir_records_committed_total") == 300)
+    traffic.carry(300)
+    admin.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false".encode())
+    admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,))
+    traffic.carry(500)
+    process.until(lambda: process.total("weir_calls_total") == 1100, 10)
+    process.until(lambda: process.client.get("/readyz").json()["store"] == "degraded", 10)
+    admin.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true".encode())
+    admin.close()
+    process.until(lambda: process.total("weir_records_committed_total") == 1100)
+    assert count() == count("seq <= 1100") == 1100
+    assert process.total("weir_records_dropped_total") == process.total("weir_records_pending") == 0
+    answer = process.client.get("/api/usage?by=model").json()
+    assert sum(row["calls"] for row in answer) == 1100
     traffic.die()
 
 
