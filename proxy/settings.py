@@ -27,6 +27,8 @@ from pydantic import (
     model_validator,
 )
 
+from proxy.wire import FORMATS
+
 RESERVED_NAMES = frozenset({"with", "v1", "v1beta", "api", "health", "llmstudio"})
 """First path segments that mean something else on the proxy port, so no upstream can have them."""
 
@@ -178,8 +180,9 @@ class UpstreamSettings(_Section):
     @classmethod
     def _paths(cls, wire: dict[str, str]) -> dict[str, str]:
         for path, name in wire.items():
-            if not path.startswith("/") or not re.fullmatch(r"[a-z0-9._-]+", name):
-                raise ValueError('needs "/path" = "wire.format", such as "/llm" = "openai.chat"')
+            if not path.startswith("/") or name not in FORMATS:
+                known = ", ".join(sorted(FORMATS))
+                raise ValueError(f'needs "/path" = "wire.format", such as "/llm" = "openai.chat"; formats: {known}')
         return wire
 
 

@@ -97,6 +97,8 @@ def _say(text: str, facts: Facts) -> bool:
 
 
 def _hunt(event: dict[str, Any], facts: Facts) -> None:
+    if "embeddings" in event or "embedding" in event:  # Cohere, TGI, llama.cpp: an answer with no output to count
+        facts.vectors = True
     if facts.usage is not None and "usage" in event:
         return
     for place in _PLACES:

@@ -16,7 +16,7 @@ UPSTREAMS = {
         ("gemini", "https://generativelanguage.googleapis.com", {"provider": "gcp.gemini"}),
         ("ollama", "http://127.0.0.1:11434", {}),
         ("groq", "https://api.groq.com/openai/", {}),
-        ("local.one-2", "http://[::1]:9112/a/b", {"wire": {"/llm": "livepeer.llm", "/x/*": "openai.chat"}}),
+        ("local.one-2", "http://[::1]:9112/a/b", {"wire": {"/llm": "openai.completions", "/x/*": "openai.chat"}}),
     )
 }
 ROUTER = Router(UPSTREAMS, "openai")
@@ -120,7 +120,7 @@ def test_labels_that_lead_nowhere_are_refused(path: bytes, reason: str) -> None:
         (b"/openai/v1/chat/completions", "openai.chat", "chat"),
         (b"/v1/embeddings", "openai.embeddings", "embeddings"),
         (b"/v1/messages", "anthropic.messages", "chat"),
-        (b"/local.one-2/llm", "livepeer.llm", ""),
+        (b"/local.one-2/llm", "openai.completions", "text_completion"),
         (b"/local.one-2/x/y?z", "openai.chat", ""),
     ],
 )
