@@ -233,6 +233,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = settings_from_parent()
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
     recorder = Recorder(settings)

@@ -136,7 +136,7 @@ class Deposit:
             log.debug("event=deposit_failed", exc_info=error)
             return self._failed(error)
         if not self.up:
-            log.warning("event=store_up attempts=%d", self.attempts)
+            log.log(logging.WARNING if self.attempts else logging.INFO, "event=store_up attempts=%d", self.attempts)
         self.up, self.attempts = True, 0
         return 0.0
 
