@@ -38,7 +38,7 @@ class JournalWriter:
         self._synced = 0
         self._fd = self._lock = -1
         self._made = self._closed = False
-        self._offset = segment_bytes
+        self._offset = self._limit = segment_bytes
         self._full = 0
         self._open: dict[int, bytes] = {}
         self._backlog: deque[tuple[int, bytes]] = deque()
@@ -128,7 +128,7 @@ class JournalWriter:
         self._let_go()
 
     def _append(self, frame: bytes) -> bool:
-        if self._offset >= self._segment_bytes and not self._rotate():
+        if self._offset >= self._limit and not self._rotate():
             return False
         try:
             written = os.write(self._fd, frame)
@@ -150,7 +150,7 @@ class JournalWriter:
             os.ftruncate(self._fd, self._offset)
         except OSError:
             # The torn bytes stay; readers resynchronise at the next magic. A new segment keeps them apart from it.
-            self._offset = self._segment_bytes
+            self._offset = self._limit
 
     def _rotate(self) -> bool:
         if self._closed or self._full:
@@ -186,6 +186,8 @@ class JournalWriter:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._segment, self._offset = fd, self._segment + 1, len(opening)
+        # Many calls may be open after an outage; segments of nothing but their intents would fill the journal.
+        self._limit = max(self._segment_bytes, 2 * len(opening))
 
     def _claim(self) -> None:
         """Makes the boot's folder and takes its lock. Waits for the lock: a reader's probe holds it for an instant."""
@@ -206,7 +208,7 @@ class JournalWriter:
             if fd >= 0:
                 os.close(fd)
         self._fd = self._lock = -1
-        self._offset = self._segment_bytes
+        self._offset = self._limit
 
     def _refuse(self, error: OSError) -> None:
         self.refused = errno.errorcode.get(error.errno or 0, "EIO")

@@ -137,7 +137,7 @@ def test_what_follows_the_end_is_left_alone(data: st.DataObject, body: Body, res
 def test_acceptance_does_not_depend_on_the_cutting(data: st.DataObject, junk: bytes) -> None:
     prefix = data.draw(st.sampled_from([b"", b"3\r\nabc\r\n", b"0\r\n", b"5\r\nab"]))
     pieces = data.draw(cuttings(prefix + junk))
-    verdicts = []
+    verdicts: list[Whole | None] = []
     for one in (pieces, [prefix + junk]):
         try:
             verdicts.append(read(one))

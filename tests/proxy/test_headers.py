@@ -177,7 +177,8 @@ def test_heads_that_lines_cannot_be_cut_from_never_come_here(raw: bytes) -> None
 
 
 def test_the_memory_of_names_stays_within_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(headers, "_KINDS", kinds := {})
+    kinds: dict[bytes, int] = {}
+    monkeypatch.setattr(headers, "_KINDS", kinds)
     for number in range(3 * MAX_NAMES):
         RequestHead([(b"x-%d" % number, b"")])
     RequestHead([(b"y" * (MAX_NAME + 1), b""), (b"Connection", b"close")])

@@ -9,7 +9,7 @@ from proxy.gate import Refusal, check_target
 from proxy.route import Router, Target, UpstreamRoute, upstream_route
 
 UPSTREAMS = {
-    name: upstream_route(name, url, **more)  # type: ignore[arg-type]
+    name: upstream_route(name, url, **more)
     for name, url, more in (
         ("openai", "https://api.openai.com", {"provider": "openai"}),
         ("anthropic", "https://api.anthropic.com", {}),

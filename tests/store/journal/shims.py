@@ -22,7 +22,8 @@ def a_call(seq: int = 1, **more: Any) -> Call:
 
 
 def a_reading(**more: Any) -> Reading:
-    return Reading(**({"outcome": Outcome.OK, "http_status": 200, "input_tokens": 7} | more))
+    values: dict[str, Any] = {"outcome": Outcome.OK, "http_status": 200, "input_tokens": 7}
+    return Reading(**(values | more))
 
 
 def carry(writer: JournalWriter, *seqs: int) -> None:
