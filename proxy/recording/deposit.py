@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 BATCH = 1000
 FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0
 """Seconds between two attempts; doubled each time, then jittered so that many recorders do not come at once."""
+REOPEN = 10
+"""Failures in a row after which the store is opened anew: it may be another one by now, without tables."""
 IDLE_PING = 5.0
 """Seconds after which an idle store is asked whether it is still there."""
 UPKEEP = 6 * 3600.0
@@ -220,6 +222,8 @@ class Deposit:
         self.up = False
         longest = min(LONGEST_WAIT, FIRST_WAIT * (1 << min(self.attempts, 10)))
         self.attempts += 1
+        if self.attempts % REOPEN == 0:
+            self._close()
         return longest * random.uniform(0.5, 1.0)
 
     def _close(self) -> None:

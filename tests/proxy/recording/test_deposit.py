@@ -100,6 +100,28 @@ def test_dead_letters_are_bounded_and_never_raise(
     assert "dead_letter_not_written" in caplog.text
 
 
+def test_a_database_that_was_replaced_by_an_empty_one_is_set_up_again(rig: Rig) -> None:
+    rig.deposit._open = lambda: open_ledger(f"sqlite:///{rig.database}")
+    rig.deposit.close()
+    traffic = Traffic(rig.journals)
+    traffic.carry(3)
+    rig.drain()
+    for kind, name in rig.sql(
+        "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'table') ORDER BY type DESC"
+    ):
+        if not name.startswith("sqlite_"):
+            rig.sql(f"DROP {kind} {name}")
+    traffic.carry(4)
+    rig.turn()
+    assert not rig.deposit.up
+    for _ in range(deposit.REOPEN):
+        rig.deposit.turn(0)
+    rig.drain()
+    assert rig.sql("SELECT count(*) FROM calls") == [(4,)]
+    rig.deposit.close()
+    traffic.die()
+
+
 def test_failing_upkeep_holds_up_no_record(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_before: int) -> int:
         raise LedgerUnavailable("locked")
