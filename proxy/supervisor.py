@@ -146,6 +146,7 @@ class Supervisor:
 
     def _drain(self) -> None:
         """Workers first, so that the recorder sees their last records; a second signal does not wait for calls."""
+        self._sockets[0].close()  # or new connections would wait here for an answer that never comes
         grace = self.settings.proxy.drain_timeout
         log.warning("draining: running calls get %g seconds", grace)
         for worker in self._workers:

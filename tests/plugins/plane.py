@@ -278,9 +278,11 @@ class LoneWorker:
             assert connection.ask(rawhttp.request("GET", "/health")).status == 200
         return self
 
-    def stop_listening(self) -> None:
-        """Lets go of the socket, as a supervisor that drains does."""
+    def share(self, other: LoneWorker) -> None:
+        """Serves on another one's socket."""
         self._listening.close()
+        self._listening, self.port = other._listening.dup(), other.port
+        self._listening.set_inheritable(True)
 
     def connect(self, *, timeout: float = 10.0) -> Connection:
         return Connection(self.port, timeout=timeout)
