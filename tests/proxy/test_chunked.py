@@ -203,15 +203,23 @@ def test_what_is_not_chunked_coding_is_refused(data: bytes, cut: int) -> None:
         read([data[at : at + cut] for at in range(0, len(data), cut)])
 
 
+@pytest.mark.parametrize("cut", [1, 7, 100_000])
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
-def test_nothing_hostile_goes_on(data: bytes) -> None:
-    """What was forwarded before the refusal is a valid beginning: a client sees a cut, not another end."""
-    reader, forwarded = ChunkedReader(), b""
-    with pytest.raises(ChunkedError):
-        for at in range(len(data)):
-            forwarded += reader.feed(data[at : at + 1]).raw
+def test_nothing_hostile_goes_on(data: bytes, cut: int) -> None:
+    """What came before the break passes, whatever the cutting, and a client sees a cut there, not another end."""
+    sound = b"4\r\nabcd\r\n" + data
+    forwarded, reader = b"", ChunkedReader()
+    with pytest.raises(ChunkedError) as caught:
+        for at in range(0, len(sound), cut):
+            forwarded += reader.feed(sound[at : at + cut]).raw
+    assert caught.value.before is not None
+    forwarded += caught.value.before.raw
+    assert forwarded.startswith(b"4\r\nabcd\r\n") and sound.startswith(forwarded.partition(b";")[0])
     with pytest.raises(EOFError):
         read_h11(forwarded)
+    with pytest.raises(ChunkedError) as whole:
+        ChunkedReader().feed(sound)
+    assert whole.value.before is not None and whole.value.before.raw == forwarded
 
 
 def test_the_longest_lines_pass() -> None:
