@@ -8,13 +8,16 @@ import stat
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from proxy.worker import read_secret
 from store.journal import JournalReader, Kind, boots
 from tests.plugins.plane import Hand, LoneWorker, until, working
 from tests.plugins.rawhttp import chunked, read_answer, request
-from tests.plugins.tapes import playing
+from tests.plugins.tapes import TapePlayer
+
+Play = Callable[..., TapePlayer]
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -121,9 +124,10 @@ def test_kill_9_leaves_the_intents_and_lets_go_of_the_journal(tmp_path: Path, ha
         assert len(boots(root)) == 2
 
 
-def test_two_workers_share_the_port(tmp_path: Path) -> None:
+def test_two_workers_share_the_port(tmp_path: Path, play: Play) -> None:
     """Each with its own journal: while one stands still, the other serves."""
-    with playing([OK]) as player, working(tmp_path / "d", {"up": player.url}) as worker:
+    player = play([OK])
+    with working(tmp_path / "d", {"up": player.url}) as worker:
         second = LoneWorker(tmp_path / "d", {"up": player.url})
         second.share(worker)
         second.start()
