@@ -10,8 +10,10 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,28 +32,28 @@ OPTIONS = {
 
 
 def programs() -> Path | None:
-    """Where initdb and pg_ctl are: on the path, else Debian's newest version."""
+    """Where initdb and postgres are: on the path, else Debian's newest version."""
     on_path = shutil.which("initdb")
-    if on_path is not None and shutil.which("pg_ctl") is not None:
+    if on_path is not None and shutil.which("postgres") is not None:
         return Path(on_path).parent
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
     return versions[-1].parent if versions else None
 
 
 class Cluster:
-    """A running server in a folder of its own."""
+    """A running server in a folder of its own, which dies with the process that started it."""
 
     def __init__(self, binaries: Path) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="weir-pg-"))
         self._binaries = binaries
         self._prefix = self._other_user()
         self._numbers = itertools.count(1)
-        self._run(
-            "initdb", "--pgdata", self.data, "--auth", "trust", "--username", "weir", "--no-sync", "--encoding", "UTF8"
-        )
-        settings = " ".join(f"-c {name}='{value}'" for name, value in OPTIONS.items())
-        settings += f" -c unix_socket_directories='{self.folder}'"
-        self._run("pg_ctl", "--pgdata", self.data, "--wait", "--log", f"{self.folder}/log", "-o", settings, "start")
+        self._out = os.open(self.folder / "out", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        initdb = ["initdb", "--pgdata", self.data, "--auth", "trust", "--username", "weir", "--no-sync"]
+        self._start([*initdb, "--encoding", "UTF8"]).wait(50)
+        settings = [f"-c{name}={value}" for name, value in OPTIONS.items()]
+        self._server = self._start(["postgres", "-D", self.data, f"-cunix_socket_directories={self.folder}", *settings])
+        self._await()
 
     @property
     def data(self) -> str:
@@ -73,27 +75,42 @@ class Cluster:
 
     def stop(self) -> None:
         """Stops the server at once and removes its folder."""
-        self._run("pg_ctl", "--pgdata", self.data, "--wait", "--mode", "immediate", "stop")
+        self._server.send_signal(signal.SIGQUIT)
+        self._server.wait(30)
+        os.close(self._out)
         shutil.rmtree(self.folder)
 
-    def restart(self) -> None:
-        """Stops and starts it, cutting every connection."""
-        self._run(
-            "pg_ctl", "--pgdata", self.data, "--wait", "--mode", "immediate", "--log", f"{self.folder}/log", "restart"
-        )
-
     def _other_user(self) -> list[str]:
-        """initdb refuses to run as root: then it runs as `postgres`, who gets the folder."""
-        if os.geteuid() != 0:
+        """What stands before each command: a signal for the case that we are killed, and another user.
+
+        PostgreSQL refuses to run as root: then it runs as `postgres`, who gets the folder.
+        """
+        if shutil.which("setpriv") is None:
             return []
+        prefix = ["setpriv", "--pdeathsig", "QUIT"]
+        if os.geteuid() != 0:
+            return prefix
         user = pwd.getpwnam("postgres")
         os.chown(self.folder, user.pw_uid, user.pw_gid)
-        return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+        return [*prefix, f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
 
-    def _run(self, program: str, *arguments: str) -> None:
-        command = [*self._prefix, str(self._binaries / program), *arguments]
-        with open(self.folder / "out", "ab") as out:  # pg_ctl hands its output on to the server: no pipe to wait for
-            subprocess.run(command, check=True, stdout=out, stderr=out, cwd=self.folder, timeout=50)
+    def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
+        program, *arguments = command
+        line = [*self._prefix, str(self._binaries / program), *arguments]
+        return subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._out, cwd=self.folder)
+
+    def _await(self) -> None:
+        """Waits until the server answers; what it said goes with the failure when it does not."""
+        give_up = time.monotonic() + 50
+        while True:
+            try:
+                self._execute("SELECT 1")
+            except psycopg.OperationalError:
+                if self._server.poll() is not None or time.monotonic() > give_up:
+                    raise RuntimeError((self.folder / "out").read_text(errors="replace")) from None
+                time.sleep(0.05)
+            else:
+                return
 
     def _execute(self, statement: str) -> None:
         with psycopg.connect(f"host={self.folder} dbname=postgres user=weir", autocommit=True) as connection:
@@ -105,7 +122,7 @@ def postgres_cluster() -> Iterator[Cluster]:
     """The server itself, for tests that restart it or count its connections."""
     binaries = programs()
     if binaries is None:
-        pytest.skip("no PostgreSQL programs (initdb, pg_ctl) on this machine")
+        pytest.skip("no PostgreSQL programs (initdb, postgres) on this machine")
     cluster = Cluster(binaries)
     yield cluster
     cluster.stop()
