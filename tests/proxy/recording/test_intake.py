@@ -115,6 +115,8 @@ def test_a_new_recorder_goes_on_where_the_last_one_committed(rig: Rig) -> None:
     rig.drain()
     assert rig.sql("SELECT count(*) FROM calls") == [(1000,)]
     assert rig.total("weir_calls_total") == 300, "what was committed before is not counted again"
+    assert rig.total("weir_records_committed_total") == 300, "nor given to the store again"
+    assert rig.total("weir_records_pending") == 0
     rig.assert_balanced()
     traffic.die()
 
