@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from proxy import settings
 from proxy.config import load_settings
 from proxy.recording.table import DROP_REASONS, TABLE
+from proxy.wire import FORMATS
 from store.record import COLUMNS, CostSource, Outcome, UsageSource
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,6 +105,10 @@ def provider_rows() -> list[str]:
 
 def test_every_known_provider_is_documented() -> None:
     assert missing_rows(provider_rows(), "providers.md") == ""
+
+
+def test_every_wire_format_is_documented() -> None:
+    assert [name for name in FORMATS if f"`{name}`" not in text("providers.md")] == []
 
 
 # -- metrics
