@@ -194,8 +194,13 @@ def bind(host: str, port: int, key: str) -> socket.socket:
 
 
 def _lock_data(settings: Settings) -> int:
-    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = os.open(settings.data / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(settings.data / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartError(
+            f"cannot write to the data folder {settings.data}: {error.strerror}", "name another one with --data"
+        ) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
