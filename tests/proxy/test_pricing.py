@@ -198,6 +198,14 @@ def test_money_is_rounded_once_and_to_even() -> None:
     assert [cost(1, 0), cost(3, 0), cost(1, 1), cost(1, 2)] == [0, 2, 1, 2]
 
 
+def test_a_tier_begins_behind_its_threshold_and_holds_for_the_whole_call(book: Pricer) -> None:
+    def cost(tokens_in: int) -> int:
+        return book.price(call("gemini"), reading("gemini-2.5-pro", tokens_in, 0)).cost_nusd or 0
+
+    assert cost(200_000) == 200_000 * 1250
+    assert cost(200_001) == 200_001 * 2500
+
+
 def test_service_tier_changes_the_price_where_the_catalogue_knows_it(book: Pricer) -> None:
     def cost(tier: str | None) -> int | None:
         return book.price(call(), reading("gpt-5", 1_000_000, 0, service_tier=tier)).cost_nusd

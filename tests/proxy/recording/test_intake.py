@@ -10,7 +10,7 @@ import pytest
 
 from proxy.recording.intake import GRACE
 from tests.proxy.recording.rig import Rig
-from tests.proxy.recording.samples import BOOT, Traffic, make_reading
+from tests.proxy.recording.samples import BOOT, Traffic, make_call, make_reading
 
 TOKENS = "input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens"
 
@@ -60,6 +60,26 @@ def test_a_call_in_flight_is_counted_as_such(rig: Rig) -> None:
     assert rig.total("weir_inflight_calls") == 1
     traffic.end(second)
     rig.drain()
+    assert rig.total("weir_inflight_calls") == rig.total("weir_records_pending") == 0
+    assert_books_agree(rig)
+    traffic.die()
+
+
+def test_frames_that_leave_no_row_are_read_to_the_end_all_the_same(rig: Rig) -> None:
+    traffic = Traffic(rig.journals, segment_bytes=1 << 24)
+    for _ in range(2500):
+        traffic.begin()
+    rig.drain()
+    assert rig.total("weir_inflight_calls") == 2500
+    traffic.die()
+
+
+def test_an_outcome_whose_intent_could_not_be_written_is_a_call_like_any_other(rig: Rig) -> None:
+    traffic = Traffic(rig.journals)
+    traffic.writer.outcome(make_call(1), make_reading())
+    rig.drain()
+    assert rig.sql("SELECT count(*) FROM calls") == [(1,)]
+    assert rig.total("weir_calls_forwarded_total") == 1
     assert rig.total("weir_inflight_calls") == rig.total("weir_records_pending") == 0
     assert_books_agree(rig)
     traffic.die()
