@@ -20,12 +20,14 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from proxy.dataplane import DataPlane, Request
+from proxy.dataplane import DataPlane
+from proxy.decide import Repeat, Request
 from proxy.gate import Refusal, answer, head_too_large
 from proxy.headers import response_head
 from proxy.own_requests import own_path, request_scope
 
 if TYPE_CHECKING:
+    from proxy.decide import Decision
     from proxy.exchange import Exchange
     from proxy.upstream import AnswerHead
 
@@ -76,6 +78,9 @@ class Listener(HttpToolsProtocol):
         self._held_back = False
         self._held_head = b""
         self._last_at = self.plane.clock()
+        self._read = b""
+        """The read being parsed, if a request begins with it."""
+        self._repeat: Repeat | None = None
 
     # -- asyncio.Protocol
 
@@ -84,6 +89,11 @@ class Listener(HttpToolsProtocol):
         if self._closing:
             return
         self._last_at = self.plane.clock()
+        between = self._serving is None and not self._queue and (self._turn is None or self._turn.complete)
+        if between and self._repeat is not None and (start := self._repeat.body_at(data)):
+            self._again(self._repeat, data[start:])
+            return
+        self._read = data if between else b""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -291,13 +301,42 @@ class Listener(HttpToolsProtocol):
     def _start(self, turn: _Turn) -> None:
         if own_path(turn.target):
             self._start_app(turn)
-        else:
-            turn.exchange = self.plane.open(turn, self)
-            if turn.exchange is not None and self.flow.write_paused:
-                turn.exchange.blocked(True)  # by the answer before it
-            if turn.exchange is not None and not turn.complete and turn.expects:
-                self.transport.write(_CONTINUE)
-            turn.pieces = []
+            return
+        decision = self.plane.decide(turn, self)
+        if decision is not None:
+            turn.exchange = self.plane.open(turn, self, decision)
+            self._begun(turn)
+            self._remember(turn, decision)
+        turn.pieces = []
+
+    def _begun(self, turn: _Turn) -> None:
+        if turn.exchange is not None and self.flow.write_paused:
+            turn.exchange.blocked(True)  # by the answer before it
+        if turn.exchange is not None and not turn.complete and turn.expects:
+            self.transport.write(_CONTINUE)
+
+    def _remember(self, turn: _Turn, decision: Decision) -> None:
+        """Keeps the head of a request that came whole in one read, in case the next one begins with the same."""
+        self._repeat = None
+        size = sum(len(piece) for piece in turn.pieces)
+        head = self._read[: len(self._read) - size]
+        plain = turn.complete and turn.keep_alive and not decision.chunked and not turn.expects
+        if plain and size and head.endswith(b"\r\n\r\n") and head.count(b"\r\n\r\n") == 1:
+            try:
+                self._repeat = Repeat(head, decision, self.plane.max_request_bytes)
+            except ValueError:
+                self._repeat = None
+
+    def _again(self, repeat: Repeat, body: bytes) -> None:
+        """The head of the request before, with another body: nothing to parse or decide."""
+        self._turn = self._serving = turn = _Turn()
+        turn.head_done = turn.complete = True
+        turn.at = self._last_at
+        turn.started_at = time.time_ns() // 1000
+        turn.pieces.append(body)
+        turn.exchange = self.plane.open(turn, self, repeat.decision, repeat.outgoing(len(body)))
+        turn.pieces = []
+        self._begun(turn)
 
     def _done(self) -> None:
         turn, self._serving = self._serving, None

@@ -38,7 +38,7 @@ from store.engine import read_only
 
 log = logging.getLogger("weir.recorder")
 
-NICENESS = 10
+NICENESS = 19
 """The water goes first: on a full machine the recorder waits, as the journal can, before any stream does."""
 PACE = 0.02
 """Seconds between two looks at quiet journals; also what gathers records into one transaction."""
