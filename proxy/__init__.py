@@ -31,11 +31,12 @@ The floors, held by tests/test_floors.py:
 
 - `proxy` may import `store`; `store` never imports `proxy`. Nothing flows back.
 - What a worker imports takes from `store` only `store.record` and `store.journal`.
-- Pure rooms (route, identity, headers, gate, meter, framing/, wire/, store.record): bytes, values and times in, values
-  out. No socket, file, clock or logger; no third-party import but the JSON reader (and, in framing/inflate, decoders).
-- Each library has one room: httptools in listener and upstream, Starlette in admin/, worker and simulator, uvicorn
-  where servers start, prometheus_client in metrics, tiktoken in tokens, genai_prices in pricing, Typer and Rich in
-  cli/, SQLAlchemy in store/ and migrations/, Alembic in store/migrate and migrations/.
+- Pure rooms (gate, route, identity, headers, decide, meter, framing/, wire/, store.record): bytes, values and times in,
+  values out. No socket, file, clock or logger; no third-party import but the JSON reader (and, in framing/inflate,
+  decoders).
+- Each library has one room: httptools in turns, listener and upstream, Starlette in admin/, worker and simulator,
+  uvicorn in turns, listener and where servers start, prometheus_client in metrics, tiktoken in tokens, genai_prices in
+  pricing, Typer and Rich in cli/, SQLAlchemy in store/ and migrations/, Alembic in store/migrate and migrations/.
 - No import cycles; no work at import.
 
 There is no code in this file.

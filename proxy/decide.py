@@ -18,7 +18,7 @@ MAX_PATHS = 2048
 """Targets whose route is remembered: real traffic has some dozen; paths with ids in them push each other out."""
 MAX_CACHED_TARGET = 256
 
-_LENGTH = re.compile(rb"\r\n(?i:content-length):[ \t]*([0-9]{1,9})[ \t]*\r\n")
+_LENGTH = re.compile(rb"\r\n(?i:content-length):[ \t]*([0-9]{1,9})[ \t]*(?=\r\n)")
 
 
 @dataclass(slots=True)

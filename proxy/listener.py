@@ -13,26 +13,22 @@ import asyncio
 import socket
 import struct
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import httptools
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from proxy.dataplane import DataPlane
-from proxy.decide import Repeat, Request
+from proxy.decide import Repeat
 from proxy.gate import Refusal, answer, head_too_large
 from proxy.headers import response_head
 from proxy.own_requests import own_path, request_scope
+from proxy.turns import Turn, TurnReader
 
 if TYPE_CHECKING:
     from proxy.decide import Decision
-    from proxy.exchange import Exchange
     from proxy.upstream import AnswerHead
 
-MAX_CHUNK = 4 << 20
-"""Largest chunk of an upload that keeps its boundaries; llhttp tells a chunk's end, not its size, so it is held."""
 KEEP_ALIVE = 75.0
 """Seconds that an idle client connection stays open (nginx's default; uvicorn's 5 s costs re-connects)."""
 
@@ -41,20 +37,7 @@ _RESET = struct.pack("ii", 1, 0)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class _Turn(Request):
-    """A request and what serves it. At most one per connection has begun and not ended."""
-
-    __slots__ = ("cycle", "exchange", "expects", "head_done", "in_chunk", "keep_alive", "until_close")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keep_alive = True
-        self.head_done = self.in_chunk = self.expects = self.until_close = False
-        self.exchange: Exchange | None = None
-        self.cycle: RequestResponseCycle | None = None
-
-
-class Listener(HttpToolsProtocol):
+class Listener(TurnReader):
     """One client connection. `bind` gives a class with the data plane set, as uvicorn makes its protocols itself."""
 
     plane: DataPlane
@@ -66,15 +49,8 @@ class Listener(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.parser = httptools.HttpRequestParser(self)  # without uvicorn's leniency for data after "close"
-        self._turn: _Turn | None = None  # the request being parsed
-        self._serving: _Turn | None = None  # the request being answered
-        self._queue: deque[_Turn] = deque()
-        self._pumping = self._closing = self._ended_one = False
-        self._head_bytes = 0
-        self._head_at = 0.0
-        self._chunk: list[bytes] = []
-        self._chunk_bytes = 0
+        self._serving: Turn | None = None  # the request being answered
+        self._pumping = self._closing = False
         self._held_back = False
         self._held_head = b""
         self._last_at = self.plane.clock()
@@ -128,80 +104,6 @@ class Listener(HttpToolsProtocol):
         super().resume_writing()
         if self._serving is not None and self._serving.exchange is not None:
             self._serving.exchange.blocked(False)
-
-    # -- httptools callbacks
-
-    def on_message_begin(self) -> None:
-        """A new request begins."""
-        self._turn = _Turn()
-        self._head_bytes = 0
-        self._head_at = self._last_at
-
-    def on_url(self, url: bytes) -> None:
-        """A piece of the request target."""
-        if self._turn is not None:
-            self._turn.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header as sent; a trailer after the body is dropped, as it must never pass for a header."""
-        turn = self._turn
-        if turn is not None and not turn.head_done:
-            turn.headers.append((name, value))
-            if len(name) == 6 and name.lower() == b"expect":
-                turn.expects = True
-
-    def on_headers_complete(self) -> None:
-        """The head is whole: note the time, and let it wait for its turn."""
-        turn = self._turn
-        if turn is None:
-            return
-        turn.head_done = True
-        turn.at = self._last_at
-        turn.started_at = time.time_ns() // 1000
-        turn.method = self.parser.get_method()
-        turn.version = self.parser.get_http_version()
-        turn.keep_alive = self.parser.should_keep_alive()
-        self._queue.append(turn)
-
-    def on_body(self, body: bytes) -> None:
-        """Body bytes; those of one HTTP chunk are put together first."""
-        turn = self._turn
-        if turn is None:
-            return
-        if not turn.in_chunk:
-            self._deliver(turn, body)
-            return
-        self._chunk.append(body)
-        self._chunk_bytes += len(body)
-        if turn.exchange is not None:
-            turn.exchange.last_at = self._last_at
-        if self._chunk_bytes > MAX_CHUNK:
-            self.on_chunk_complete()
-
-    def on_chunk_header(self) -> None:
-        """A chunk of an upload begins."""
-        if self._turn is not None:
-            self._turn.in_chunk = True
-
-    def on_chunk_complete(self) -> None:
-        """A chunk of an upload is whole: it goes on as one chunk."""
-        if self._chunk and self._turn is not None:
-            data = self._chunk[0] if len(self._chunk) == 1 else b"".join(self._chunk)
-            self._chunk = []
-            self._chunk_bytes = 0
-            self._deliver(self._turn, data)
-
-    def on_message_complete(self) -> None:
-        """The request is whole."""
-        turn = self._turn
-        if turn is None:
-            return
-        turn.complete = self._ended_one = True
-        if turn.exchange is not None:
-            turn.exchange.body_end()
-        elif turn.cycle is not None:
-            turn.cycle.more_body = False
-            turn.cycle.message_event.set()
 
     # -- proxy.exchange.Downstream
 
@@ -298,7 +200,7 @@ class Listener(HttpToolsProtocol):
         self._pumping = False
         self._steer_reading()
 
-    def _start(self, turn: _Turn) -> None:
+    def _start(self, turn: Turn) -> None:
         if own_path(turn.target):
             self._start_app(turn)
             return
@@ -309,13 +211,13 @@ class Listener(HttpToolsProtocol):
             self._remember(turn, decision)
         turn.pieces = []
 
-    def _begun(self, turn: _Turn) -> None:
+    def _begun(self, turn: Turn) -> None:
         if turn.exchange is not None and self.flow.write_paused:
             turn.exchange.blocked(True)  # by the answer before it
         if turn.exchange is not None and not turn.complete and turn.expects:
             self.transport.write(_CONTINUE)
 
-    def _remember(self, turn: _Turn, decision: Decision) -> None:
+    def _remember(self, turn: Turn, decision: Decision) -> None:
         """Keeps the head of a request that came whole in one read, in case the next one begins with the same."""
         self._repeat = None
         size = sum(len(piece) for piece in turn.pieces)
@@ -329,7 +231,7 @@ class Listener(HttpToolsProtocol):
 
     def _again(self, repeat: Repeat, body: bytes) -> None:
         """The head of the request before, with another body: nothing to parse or decide."""
-        self._turn = self._serving = turn = _Turn()
+        self._turn = self._serving = turn = Turn()
         turn.head_done = turn.complete = True
         turn.at = self._last_at
         turn.started_at = time.time_ns() // 1000
@@ -360,17 +262,6 @@ class Listener(HttpToolsProtocol):
         self.flow.resume_reading()
         self.loop.call_later(1.0, self.transport.close)
 
-    def _deliver(self, turn: _Turn, data: bytes) -> None:
-        if turn.exchange is not None:
-            turn.exchange.body(data)
-        elif turn.cycle is not None:
-            turn.cycle.body += data
-            if len(turn.cycle.body) > HIGH_WATER_LIMIT:
-                self.flow.pause_reading()
-            turn.cycle.message_event.set()
-        elif not self._closing and turn is not self._serving:
-            turn.pieces.append(data)
-
     def _steer_reading(self) -> None:
         if self.transport.is_closing() or (self._serving is not None and self._serving.cycle is not None):
             return
@@ -400,7 +291,7 @@ class Listener(HttpToolsProtocol):
                 if before is not None:
                     before.keep_alive = False
             return
-        self._serving = self._turn = turn = self._turn or _Turn()
+        self._serving = self._turn = turn = self._turn or Turn()
         if not turn.at:
             turn.at = self._last_at
             turn.started_at = time.time_ns() // 1000
@@ -408,7 +299,7 @@ class Listener(HttpToolsProtocol):
 
     # -- requests for weir itself
 
-    def _start_app(self, turn: _Turn) -> None:
+    def _start_app(self, turn: Turn) -> None:
         scope: Any = {
             **request_scope(turn.method, turn.target, turn.version, turn.headers),
             "type": "http",

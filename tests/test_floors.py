@@ -19,8 +19,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 ROOMS = {
-    "httptools": {"proxy.listener", "proxy.upstream"},
-    "uvicorn": {"proxy.listener", "proxy.worker", "proxy.recorder", "proxy.recording", "proxy.simulator"},
+    "httptools": {"proxy.listener", "proxy.turns", "proxy.upstream"},
+    "uvicorn": {"proxy.listener", "proxy.turns", "proxy.worker", "proxy.recorder", "proxy.recording", "proxy.simulator"},
     "uvloop": {"proxy.worker", "proxy.simulator"},
     "starlette": {"proxy.admin", "proxy.llmstudio", "proxy.worker", "proxy.simulator"},
     "certifi": {"proxy.upstream"},
@@ -42,7 +42,7 @@ ROOMS = {
 }
 """Library → the rooms (a module, or a package with all in it) that may import it."""
 
-PURE = ("store.record", "proxy.gate", "proxy.route", "proxy.identity", "proxy.headers", "proxy.meter",
+PURE = ("store.record", "proxy.gate", "proxy.decide", "proxy.route", "proxy.identity", "proxy.headers", "proxy.meter",
         "proxy.estimates", "proxy.tally", "proxy.framing", "proxy.wire")  # fmt: skip
 
 PURE_STDLIB = {"__future__", "abc", "array", "base64", "binascii", "bisect", "codecs", "collections", "compression",
