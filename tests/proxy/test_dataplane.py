@@ -21,8 +21,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding
 CHAT = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
 
 
-def get(target: str = "/up/") -> bytes:
-    return request("GET", target)
+def get(target: str = "/up/", key: bytes = b"a") -> bytes:
+    return request("GET", target, [(b"Authorization", b"Bearer " + key)])
 
 
 class Watched(JournalWriter):
@@ -99,10 +99,10 @@ def test_strict_shares_one_sync_among_the_calls_that_wait(tmp_path: Path, hand: 
     try:
         journal.sync_may_go_on.clear()
         clients = [plane.connect() for _ in range(11)]
-        clients[0].send(get())
+        clients[0].send(get(key=b"0"))
         until(lambda: journal.done.count("sync begins") == 1)
-        for client in clients[1:]:
-            client.send(get())
+        for number, client in enumerate(clients[1:]):
+            client.send(get(key=b"%d" % (number + 1)))
         until(lambda: journal.done.count("intent") == 11)
         journal.sync_may_go_on.set()
         for _ in clients:
