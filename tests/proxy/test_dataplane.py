@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from pathlib import Path
@@ -34,6 +35,7 @@ class Watched(JournalWriter):
         self.sync_may_go_on = threading.Event()
         self.sync_may_go_on.set()
         self.refuse = ""
+        self.broken = False
 
     def intent(self, call: Call) -> bool:
         self.done.append("intent")
@@ -42,6 +44,8 @@ class Watched(JournalWriter):
     def sync(self) -> None:
         self.done.append("sync begins")
         assert self.sync_may_go_on.wait(5)
+        if self.broken:
+            raise OSError(errno.EIO, "the disk is broken")
         super().sync()
         self.done.append("synced")
 
@@ -143,6 +147,27 @@ def test_strict_with_a_client_that_leaves_while_the_disk_is_slow(tmp_path: Path,
     finally:
         plane.stop()
     assert plane.complaints.texts == []
+
+
+@pytest.mark.parametrize("fault", ["the intent is refused", "the sync fails"])
+def test_strict_refuses_what_cannot_be_brought_to_disk(tmp_path: Path, hand: Hand, fault: str) -> None:
+    plane, journal = watching(tmp_path, hand, durability="strict")
+    try:
+        if fault == "the intent is refused":
+            journal.refuse = "ENOSPC"
+        else:
+            journal.broken = True
+        answer = plane.ask(get())
+        refused(answer, 503, "journal_unavailable")
+        assert hand.nobody_came()
+        journal.refuse, journal.broken = "", False
+        assert plane.row(answer)[1].http_status == 503
+        with plane.connect() as client:  # and goes on once the disk does
+            client.send(get())
+            hand.asked(OK)
+            assert read_answer(client.reader, b"GET").body == b"ok"
+    finally:
+        plane.stop()
 
 
 # -- how many at a time
