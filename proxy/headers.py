@@ -47,6 +47,9 @@ _DROPPED = frozenset(
 """Names, lower-case, that never pass from an answer."""
 _ANSWER_LINE = rb"\r\n(?i:%b)[ \t]*:[^\r\n]*"
 _ANSWER_HOP = re.compile(_ANSWER_LINE % b"|".join(sorted(_DROPPED)))
+ANSWER_PLAIN, ANSWER_LENGTH, ANSWER_CODING, ANSWER_HOP = range(4)
+"""Kinds of an answer's header: passes; says how long the body is (two ways); never passes."""
+_ANSWER_KINDS: dict[bytes, int] = {}
 _CONNECTION = re.compile(rb"\r\n(?i:connection)[ \t]*:[ \t]*([^\r\n]*)")
 
 
@@ -98,6 +101,20 @@ def _kind(name: bytes) -> _Kind:
         if len(_KINDS) >= MAX_NAMES:
             _KINDS.clear()
         _KINDS[name] = kind
+    return kind
+
+
+def answer_kind(name: bytes) -> int:
+    """The kind of an answer's header, remembered by its name as sent."""
+    kind = _ANSWER_KINDS.get(name)
+    if kind is None:
+        low = name.lower()
+        lengths = {b"content-length": ANSWER_LENGTH, b"transfer-encoding": ANSWER_CODING}
+        kind = ANSWER_HOP if low in _DROPPED else lengths.get(low, ANSWER_PLAIN)
+        if len(name) <= MAX_NAME:
+            if len(_ANSWER_KINDS) >= MAX_NAMES:
+                _ANSWER_KINDS.clear()
+            _ANSWER_KINDS[name] = kind
     return kind
 
 
@@ -197,14 +214,18 @@ def request_head(method: bytes, target: bytes, host: bytes, head: RequestHead) -
     return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join(head.lines(host)))
 
 
-def response_head(raw: bytes, call_id: bytes, *, close: bool) -> bytes:
-    """The head that goes to the client, made from the upstream's own bytes; `close`: the connection ends with it."""
+def response_head(raw: bytes, call_id: bytes, *, close: bool, plain: bool = False) -> bytes:
+    """The head that goes to the client, made from the upstream's own bytes; `close`: the connection ends with it.
+
+    `plain` says that the head is known to hold no header of kind ANSWER_HOP.
+    """
     if not raw.startswith(b"HTTP/1.1 "):
         raw = b"HTTP/1.1" + raw[raw.index(b" ") :]
-    for value in _CONNECTION.findall(raw):
-        for name in nominated(value):
-            raw = re.sub(_ANSWER_LINE % re.escape(name), b"", raw)
-    raw = _ANSWER_HOP.sub(b"", raw)
+    if not plain:
+        for value in _CONNECTION.findall(raw):
+            for name in nominated(value):
+                raw = re.sub(_ANSWER_LINE % re.escape(name), b"", raw)
+        raw = _ANSWER_HOP.sub(b"", raw)
     end = b"connection: close\r\n\r\n" if close else b"\r\n"
     return b"%bx-weir-call-id: %b\r\n%b" % (raw[:-2], call_id, end)
 

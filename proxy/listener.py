@@ -113,7 +113,7 @@ class Listener(TurnReader):
         assert turn is not None
         if head.until_close:
             turn.until_close, turn.keep_alive = True, False
-        raw = response_head(head.raw, call_id.encode("ascii"), close=not turn.keep_alive)
+        raw = response_head(head.raw, call_id.encode("ascii"), close=not turn.keep_alive, plain=head.plain)
         if more:
             self._held_head = raw
         else:
@@ -249,7 +249,7 @@ class Listener(TurnReader):
         if turn is None or not turn.keep_alive or not turn.complete:
             self._closing = True
             self._linger()
-        else:
+        elif self._queue or self.flow.read_paused:
             self._pump()
 
     def _linger(self) -> None:

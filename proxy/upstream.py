@@ -22,7 +22,7 @@ import certifi
 import httptools
 
 from proxy.chunked import ChunkedError, ChunkedReader, Piece
-from proxy.headers import Headers
+from proxy.headers import ANSWER_HOP, ANSWER_LENGTH, ANSWER_PLAIN, Headers, answer_kind
 from proxy.route import UpstreamRoute
 from store.record import Outcome
 
@@ -72,7 +72,7 @@ _IDLE, _HEAD, _CHUNKED, _LENGTH, _UNTIL_CLOSE, _CLOSED = range(6)
 class AnswerHead:
     """The head of an answer: its own bytes and what they say. Callbacks have httptools' names; ValueError if broken."""
 
-    __slots__ = ("chunked", "headers", "keep_alive", "length", "parser", "raw", "status", "until_close")
+    __slots__ = ("chunked", "headers", "keep_alive", "length", "parser", "plain", "raw", "status", "until_close")
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
@@ -82,6 +82,8 @@ class AnswerHead:
         self.chunked = False
         self.until_close = False
         """Whether the body ends with the connection."""
+        self.plain = True
+        """Whether no header belongs to this hop alone."""
         self.length: int | None = None
         self.parser = httptools.HttpResponseParser(self)
         try:
@@ -91,15 +93,18 @@ class AnswerHead:
                 raise ValueError("answer head breaks the grammar") from error
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keeps a header, and what it says of the body's length."""
+        """Keeps a header, and what it says of the body's length and of the connection."""
         self.headers.append((name, value))
-        # Two names matter; their lengths are distinct from nearly every other header's, which spares lower().
-        size = len(name)
-        if size == 14 and name.lower() == b"content-length":
+        kind = answer_kind(name)
+        if kind == ANSWER_PLAIN:
+            return
+        if kind == ANSWER_LENGTH:
             self.length = int(value)
-        elif size == 17 and name.lower() == b"transfer-encoding":
-            if value.strip().lower() != b"chunked" or self.chunked:
-                raise ValueError("transfer coding other than chunked")
+        elif kind == ANSWER_HOP:
+            self.plain = False
+        elif value.strip().lower() != b"chunked" or self.chunked:
+            raise ValueError("transfer coding other than chunked")
+        else:
             self.chunked = True
 
     def on_headers_complete(self) -> None:

@@ -32,6 +32,9 @@ _COUNTS = {
 """Bedrock InvokeModel, TGI, Fireworks: counts in the head, used when the body has none."""
 _RARE = frozenset({b"x-remaining-credits", b"x-cost", *_COUNTS})
 _WANTED = frozenset({b"content-type", b"content-encoding", b"content-length", *_IDS, *_RARE})
+_KNOWN: dict[bytes, bytes] = {}
+_MAX_KNOWN, _MAX_NAME = 4096, 64
+"""Bounds of that memory: real answers have some hundred names, all short."""
 
 
 class Heads(NamedTuple):
@@ -49,7 +52,7 @@ class Heads(NamedTuple):
 
 def read_heads(headers: list[tuple[bytes, bytes]]) -> Heads:
     """Read a head, names in any case. Nothing raises."""
-    found = {lower: value for name, value in headers if (lower := name.lower()) in _WANTED}
+    found = {lower: value for name, value in headers if (lower := _KNOWN.get(name) or _wanted(name)) != b"-"}
     coding = found.get(b"content-encoding")
     heads = Heads(
         _text(found.get(b"content-type")),
@@ -58,6 +61,15 @@ def read_heads(headers: list[tuple[bytes, bytes]]) -> Heads:
         _request_id(found),
     )
     return heads if _RARE.isdisjoint(found) else heads._replace(**_read_rare(found))
+
+
+def _wanted(name: bytes) -> bytes:
+    """The lower-case name of a header that is read, `-` of any other; remembered by the name as sent."""
+    lower = name.lower()
+    wanted = lower if lower in _WANTED else b"-"
+    if len(name) <= _MAX_NAME and len(_KNOWN) < _MAX_KNOWN:
+        _KNOWN[name] = wanted
+    return wanted
 
 
 def _codings(headers: list[tuple[bytes, bytes]]) -> str:

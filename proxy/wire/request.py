@@ -27,6 +27,7 @@ _LIMITS = (
     "maxTokens",
 )
 _LIMIT_PLACES = ("generationConfig", "generation_config", "options", "parameters", "inferenceConfig")
+_NAMES, _PLACES = frozenset(_LIMITS), frozenset(_LIMIT_PLACES)
 
 
 class Asked(NamedTuple):
@@ -97,14 +98,18 @@ def _model(value: Any) -> str | None:
 
 
 def _limit(parsed: dict[str, Any]) -> int | None:
-    for place in (None, *_LIMIT_PLACES):
-        inner = parsed if place is None else parsed.get(place)
-        if type(inner) is dict:
-            for key in _LIMITS:
-                value = inner.get(key)
-                if type(value) is int and 0 <= value < 1 << 53:
-                    return value
-    return None
+    limit = _limit_in(parsed)
+    if limit is not None or _PLACES.isdisjoint(parsed):
+        return limit
+    places = (parsed[place] for place in _LIMIT_PLACES if type(parsed.get(place)) is dict)
+    return next((limit for limit in map(_limit_in, places) if limit is not None), None)
+
+
+def _limit_in(inner: dict[str, Any]) -> int | None:
+    if _NAMES.isdisjoint(inner):
+        return None
+    limits = (inner.get(key) for key in _LIMITS)
+    return next((limit for limit in limits if type(limit) is int and 0 <= limit < 1 << 53), None)
 
 
 def prompt(body: bytes) -> Prompt | None:

@@ -66,6 +66,8 @@ def count_of(value: Any) -> int | None:
 def reconcile(usage: dict[str, Any], *, embeddings: bool = False) -> Counts:
     """Read a usage object of any provider by its shape, then apply R1 to R5."""
     counts = Counts()
+    if _usual(usage, counts):
+        return counts
     _shape(usage)(usage, counts)
     if not embeddings:
         _derive_output(counts)
@@ -73,6 +75,37 @@ def reconcile(usage: dict[str, Any], *, embeddings: bool = False) -> Counts:
     if counts.total is None and counts.input is not None:
         counts.total = counts.input + (counts.output or 0) if counts.output is not None or embeddings else None
     return counts
+
+
+def _usual(usage: dict[str, Any], counts: Counts) -> bool:
+    """OpenAI's own object in which no rule can fire, read directly at a third of the cost. False: read it by the rules.
+
+    A test holds this against the rules for any such object.
+    """
+    if not usage.keys() <= _USUAL:
+        return False
+    given, output, total = usage.get("prompt_tokens"), usage.get("completion_tokens"), usage.get("total_tokens")
+    if not type(given) is type(output) is type(total) is int:
+        return False
+    inner, outer = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
+    if type(inner) is not dict or type(outer) is not dict:
+        return False
+    cached, written = inner.get("cached_tokens"), inner.get("cache_write_tokens")
+    reasoning = outer.get("reasoning_tokens")
+    for part in (cached, written, reasoning):
+        if part is not None and not (type(part) is int and part >= 0):
+            return False
+    whole = given >= (cached or 0) + (written or 0) and output >= (reasoning or 0)
+    if not whole or total != given + output or not 0 <= total <= MAX_COUNT or "thinking_tokens" in outer:
+        return False
+    counts.input, counts.output, counts.total = given, output, total
+    counts.cache_read, counts.cache_write, counts.reasoning = cached, written, reasoning
+    return True
+
+
+_USUAL = frozenset(
+    {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
+)
 
 
 def _shape(usage: dict[str, Any]) -> Callable[[dict[str, Any], Counts], None]:

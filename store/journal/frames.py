@@ -74,8 +74,8 @@ class Entry(NamedTuple):
 
 def encode(kind: Kind, payload: bytes) -> bytes:
     """One frame as it stands on disk."""
-    head = HEADER.pack(MAGIC, kind, VERSION, len(payload), 0)
-    return HEADER.pack(MAGIC, kind, VERSION, len(payload), zlib.crc32(payload, zlib.crc32(head[2:8]))) + payload
+    size = len(payload)
+    return HEADER.pack(MAGIC, kind, VERSION, size, zlib.crc32(payload, kind << 28 | VERSION << 20 | size)) + payload
 
 
 def schema_frame() -> bytes:
@@ -161,7 +161,7 @@ def _frame_end(block: bytes, at: int) -> int:
     if end > len(block):
         return 0
     body = memoryview(block)[at + HEADER.size : end]
-    return end if zlib.crc32(body, zlib.crc32(block[at + 2 : at + 8])) == crc else -1
+    return end if zlib.crc32(body, kind << 28 | version << 20 | length) == crc else -1
 
 
 def _resync(block: bytes, at: int, final: bool) -> int:

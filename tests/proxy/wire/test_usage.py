@@ -9,8 +9,9 @@ import pytest
 from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given, settings, strategies as st
 
+from proxy.wire import usage as usage_rules
 from proxy.wire.facts import merged
-from proxy.wire.usage import MAX_RAW, charged, count_of, kept, nano_dollars, reconcile
+from proxy.wire.usage import MAX_RAW, Counts, charged, count_of, kept, nano_dollars, reconcile
 from tests.proxy.metering import counts, read
 
 VECTORS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -430,3 +431,55 @@ def test_genai_prices_reads_the_same(provider: str, flavor: str, body: dict[str,
         theirs.cache_read_tokens or 0,
         theirs.cache_write_tokens or 0,
     )
+
+
+NUMBERS = st.one_of(st.integers(0, 40), st.sampled_from([None, True, -1, 2**53, 2**53 + 1, 1.0, "3"]))
+DETAILS = st.one_of(
+    st.none(),
+    st.just([]),
+    st.dictionaries(
+        st.sampled_from(["cached_tokens", "cache_write_tokens", "reasoning_tokens", "thinking_tokens", "audio_tokens"]),
+        NUMBERS,
+        max_size=3,
+    ),
+)
+
+
+@settings(max_examples=600)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "prompt_tokens": NUMBERS,
+            "completion_tokens": NUMBERS,
+            "total_tokens": NUMBERS,
+            "prompt_tokens_details": DETAILS,
+            "completion_tokens_details": DETAILS,
+            "cached_tokens": NUMBERS,
+        },
+    ),
+    st.booleans(),
+)
+def test_the_short_way_for_usual_objects_gives_what_the_rules_give(usage: dict[str, Any], fits: bool) -> None:
+    whole = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    if fits and type(whole[0]) is int and type(whole[1]) is int:
+        usage["total_tokens"] = whole[0] + whole[1]
+    by_rules = Counts()
+    usage_rules._openai(usage, by_rules)
+    usage_rules._derive_output(by_rules)
+    usage_rules._clamp(by_rules)
+    short = Counts()
+    if usage_rules._usual(usage, short):
+        assert all(getattr(short, name) == getattr(by_rules, name) for name in Counts.__slots__)
+        assert (short.rules, short.refused) == ([], False)
+
+
+def test_the_object_that_openai_sends_goes_the_short_way() -> None:
+    usage = {
+        "prompt_tokens": 9,
+        "completion_tokens": 12,
+        "total_tokens": 21,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+    }
+    assert usage_rules._usual(usage, Counts())
