@@ -78,7 +78,7 @@ def reconcile(usage: dict[str, Any], *, embeddings: bool = False) -> Counts:
 
 
 def _usual(usage: dict[str, Any], counts: Counts) -> bool:
-    """OpenAI's own object in which no rule can fire, read directly at a third of the cost. False: read it by the rules.
+    """OpenAI's own object in which no rule can fire: read directly, at a third of the cost. False: not such a one.
 
     A test holds this against the rules for any such object.
     """
