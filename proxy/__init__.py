@@ -34,7 +34,7 @@ The floors, held by tests/test_floors.py:
 - Pure rooms (gate, route, identity, headers, decide, meter, framing/, wire/, store.record): bytes, values and times in,
   values out. No socket, file, clock or logger; no third-party import but the JSON reader (and, in framing/inflate,
   decoders).
-- Each library has one room: httptools in turns, listener and upstream, Starlette in admin/, worker and simulator,
+- Each library has one room: httptools in turns, listener and answer_head, Starlette in admin/, worker and simulator,
   uvicorn in turns, listener and where servers start, prometheus_client in metrics, tiktoken in tokens, genai_prices in
   pricing, Typer and Rich in cli/, SQLAlchemy in store/ and migrations/, Alembic in store/migrate and migrations/.
 - No import cycles; no work at import.

@@ -103,7 +103,7 @@ class DataPlane:
             text = f"this worker already carries proxy.max_streams = {self._max_streams} calls; try again"
             self.reject(request, downstream, Refusal(503, "too_many_streams", text), target)
             return None
-        call = self._call(request, decision, target)
+        call = self._call(request, decision)
         exchange = Exchange(self._line, call, decision, downstream, received_at=request.at)
         self.active.add(exchange)
         written = self._journal.intent(call)
@@ -125,7 +125,7 @@ class DataPlane:
 
     def reject(self, request: Request, downstream: Downstream, refusal: Refusal, target: Target | None = None) -> None:
         """Answers with a refusal and leaves the row of it. Nothing is forwarded."""
-        call = self._call(request, None, target)
+        call = self._refused_call(request, target)
         downstream.refuse(refusal, call.call_id)
         reading = Reading(outcome=Outcome.REJECTED, http_status=refusal.status, error_type=refusal.reason)
         reading.duration_us = round((self.clock() - request.at) * 1e6)
@@ -155,25 +155,23 @@ class DataPlane:
 
     # -- beginning
 
-    def _call(self, request: Request, decision: Decision | None, target: Target | None) -> Call:
+    def _call(self, request: Request, decision: Decision) -> Call:
         self._seq += 1
         call_id = self._ids.next()
-        call = Call(call_id, self._boot_id, self._seq, request.started_at, "", "", session_id=call_id)
+        call = Call(call_id, self._boot_id, self._seq, request.started_at, *decision.columns)
+        if not call.session_id:
+            call.session_id = call_id
+        return call
+
+    def _refused_call(self, request: Request, target: Target | None) -> Call:
+        self._seq += 1
+        call_id = self._ids.next()
+        method = request.method.decode("ascii", "replace")[:16]
+        path = target.path if target is not None else _loggable(request.target)
+        call = Call(call_id, self._boot_id, self._seq, request.started_at, method, path, session_id=call_id)
         if target is not None:
-            call.path = target.path
             call.upstream, call.provider = target.upstream.name, target.upstream.provider
             call.operation, call.wire_format = target.operation, target.wire_format
-        else:
-            call.path = _loggable(request.target)
-        if decision is None:
-            call.method = request.method.decode("ascii", "replace")[:16]
-            return call
-        call.method, call.key_id = decision.method, decision.key_id
-        identity = decision.identity
-        if identity.session:
-            call.session_id, call.session_source = identity.session, identity.session_source
-        call.project, call.user_id = identity.project, identity.user
-        call.tags, call.trace_id = identity.tags, identity.trace_id
         return call
 
     def _begin(self, exchange: Exchange, decision: Decision, outgoing: bytes, *, durable: bool = True) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from proxy.gate import Refusal, check_headers, check_target, head_too_large
 from proxy.headers import Headers, RequestHead, request_head
@@ -50,6 +51,17 @@ class Decision:
     content_encoding: str
     chunked: bool
     outgoing: bytes
+    columns: tuple[Any, ...] = field(init=False)
+    """What the record of the call says of all this, in the order of `Call` from `method` on; no session is empty."""
+
+    def __post_init__(self) -> None:
+        """Lays the record's columns out once, as a decision may serve many calls."""
+        target, upstream, who = self.target, self.target.upstream, self.identity
+        columns = (
+            self.method, target.path, upstream.name, upstream.provider, target.operation, target.wire_format,
+            who.session, who.session_source, who.project, who.user, self.key_id, who.tags, who.trace_id,
+        )  # fmt: skip
+        object.__setattr__(self, "columns", columns)
 
 
 class Refused(Exception):

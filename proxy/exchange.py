@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy import chunked
+from proxy.answer_head import AnswerHead
 from proxy.decide import Decision
 from proxy.gate import Refusal, too_large
 from proxy.meter import Meter
 from proxy.route import UpstreamRoute
-from proxy.upstream import AnswerHead, ConnectFailed, Pool, UpstreamConnection
+from proxy.upstream import ConnectFailed, Pool, UpstreamConnection
 from store.record import Call, Outcome, Reading
 
 log = logging.getLogger(__name__)

@@ -26,8 +26,8 @@ from proxy.own_requests import own_path, request_scope
 from proxy.turns import Turn, TurnReader
 
 if TYPE_CHECKING:
+    from proxy.answer_head import AnswerHead
     from proxy.decide import Decision
-    from proxy.upstream import AnswerHead
 
 KEEP_ALIVE = 75.0
 """Seconds that an idle client connection stays open (nginx's default; uvicorn's 5 s costs re-connects)."""

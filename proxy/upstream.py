@@ -1,7 +1,7 @@
 """The upstream side of a call: connections over HTTP/1.1, kept alive, that hand bytes on as they come.
 
 A connection serves one exchange at a time and tells it, by plain method calls, what arrived: the head, then body bytes
-with the framing they came in. Heads are parsed by httptools (llhttp); bodies are only counted or validated
+with the framing they came in. Heads are parsed (`proxy.answer_head`); bodies are only counted or validated
 (`proxy.chunked`), never collected. What goes wrong becomes an `Outcome` and a reason here, an exception nowhere else.
 
 Connections are pooled per (upstream, key fingerprint), so that whatever an upstream does to a connection stays within
@@ -19,10 +19,9 @@ from functools import lru_cache
 from typing import Protocol, cast
 
 import certifi
-import httptools
 
+from proxy.answer_head import AnswerHead
 from proxy.chunked import ChunkedError, ChunkedReader, Piece
-from proxy.headers import ANSWER_HOP, ANSWER_LENGTH, ANSWER_PLAIN, Headers, answer_kind
 from proxy.route import UpstreamRoute
 from store.record import Outcome
 
@@ -67,50 +66,6 @@ class ConnectFailed(Exception):
 
 _IDLE, _HEAD, _CHUNKED, _LENGTH, _UNTIL_CLOSE, _CLOSED = range(6)
 """States. Plain numbers: an attribute of an Enum class costs 0.1 µs, each read and each event."""
-
-
-class AnswerHead:
-    """The head of an answer: its own bytes and what they say. Callbacks have httptools' names; ValueError if broken."""
-
-    __slots__ = ("chunked", "headers", "keep_alive", "length", "parser", "plain", "raw", "status", "until_close")
-
-    def __init__(self, raw: bytes) -> None:
-        self.raw = raw
-        self.headers: Headers = []
-        self.status = 0
-        self.keep_alive = False
-        self.chunked = False
-        self.until_close = False
-        """Whether the body ends with the connection."""
-        self.plain = True
-        """Whether no header belongs to this hop alone."""
-        self.length: int | None = None
-        self.parser = httptools.HttpResponseParser(self)
-        try:
-            self.parser.feed_data(raw)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if self.status != 101:
-                raise ValueError("answer head breaks the grammar") from error
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keeps a header, and what it says of the body's length and of the connection."""
-        self.headers.append((name, value))
-        kind = answer_kind(name)
-        if kind == ANSWER_PLAIN:
-            return
-        if kind == ANSWER_LENGTH:
-            self.length = int(value)
-        elif kind == ANSWER_HOP:
-            self.plain = False
-        elif value.strip().lower() != b"chunked" or self.chunked:
-            raise ValueError("transfer coding other than chunked")
-        else:
-            self.chunked = True
-
-    def on_headers_complete(self) -> None:
-        """The head is whole."""
-        self.status = self.parser.get_status_code()
-        self.keep_alive = self.parser.should_keep_alive()
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -320,8 +275,10 @@ class Pool:
     def take(self, key: PoolKey) -> UpstreamConnection | None:
         """The connection used last for this key, if one is free."""
         while free := self._idle.get(key):
-            connection = free[-1]
-            self.discard(connection)
+            connection = free.pop()
+            self._count -= 1
+            if not free:
+                del self._idle[key]
             if connection.usable:
                 return connection
         return None

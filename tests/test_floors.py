@@ -19,8 +19,15 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 ROOMS = {
-    "httptools": {"proxy.listener", "proxy.turns", "proxy.upstream"},
-    "uvicorn": {"proxy.listener", "proxy.turns", "proxy.worker", "proxy.recorder", "proxy.recording", "proxy.simulator"},
+    "httptools": {"proxy.listener", "proxy.turns", "proxy.answer_head"},
+    "uvicorn": {
+        "proxy.listener",
+        "proxy.turns",
+        "proxy.worker",
+        "proxy.recorder",
+        "proxy.recording",
+        "proxy.simulator",
+    },
     "uvloop": {"proxy.worker", "proxy.simulator"},
     "starlette": {"proxy.admin", "proxy.llmstudio", "proxy.worker", "proxy.simulator"},
     "certifi": {"proxy.upstream"},

@@ -33,8 +33,10 @@ _COUNTS = {
 _RARE = frozenset({b"x-remaining-credits", b"x-cost", *_COUNTS})
 _WANTED = frozenset({b"content-type", b"content-encoding", b"content-length", *_IDS, *_RARE})
 _KNOWN: dict[bytes, bytes] = {}
-_MAX_KNOWN, _MAX_NAME = 4096, 64
-"""Bounds of that memory: real answers have some hundred names, all short."""
+_TYPES: dict[bytes, str] = {}
+_ID_NAMES = frozenset(_IDS)
+_MAX_KNOWN, _MAX_TYPES, _MAX_NAME = 4096, 64, 64
+"""Bounds of those memories: real answers have some hundred names and a handful of types, all short."""
 
 
 class Heads(NamedTuple):
@@ -53,14 +55,22 @@ class Heads(NamedTuple):
 def read_heads(headers: list[tuple[bytes, bytes]]) -> Heads:
     """Read a head, names in any case. Nothing raises."""
     found = {lower: value for name, value in headers if (lower := _KNOWN.get(name) or _wanted(name)) != b"-"}
-    coding = found.get(b"content-encoding")
+    kind = found.get(b"content-type")
     heads = Heads(
-        _text(found.get(b"content-type")),
-        _codings(headers) if coding else "",
+        _TYPES.get(kind) or _type(kind) if kind else "",
+        _codings(headers) if b"content-encoding" in found else "",
         b"content-length" in found,
-        _request_id(found),
+        None if _ID_NAMES.isdisjoint(found) else _request_id(found),
     )
     return heads if _RARE.isdisjoint(found) else heads._replace(**_read_rare(found))
+
+
+def _type(value: bytes) -> str:
+    """A content type as text, remembered: servers have one or two."""
+    text = _text(value)
+    if len(_TYPES) < _MAX_TYPES and len(value) <= _MAX_NAME:
+        _TYPES[value] = text
+    return text
 
 
 def _wanted(name: bytes) -> bytes:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from proxy import headers
+from proxy.answer_head import AnswerHead
 from proxy.headers import MAX_NAME, MAX_NAMES, Headers, RequestHead, nominated, request_head, response_head
-from proxy.upstream import AnswerHead
 
 HOST = (b"Host", b"weir.local:8383")
 TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
