@@ -353,5 +353,7 @@ def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=None if paths.cafile or paths.capath else certifi.where())
     if ca_file:
         context.load_verify_locations(ca_file)
+        # From 3.13 on Python also asks for extensions (key identifiers, key usage) that many private authorities lack.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -128,7 +128,7 @@ def read_secret(data: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = data / f"secret.{os.getpid()}"
+    draft = data / f"secret.{secrets.token_hex(8)}"  # no two starters share a draft
     draft.touch(mode=0o600)
     draft.write_bytes(secrets.token_bytes(32))
     try:

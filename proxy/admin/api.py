@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from proxy.cli.when import NotATime, span as named_span
+from proxy.when import NotATime, span as named_span
 from store import query
 from store.query import CallRow, Cursor, Span
 from store.record import CallRecord

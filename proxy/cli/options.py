@@ -14,7 +14,7 @@ import typer
 
 from proxy.cli.faults import WRONG_USE, Fault, store_faults
 from proxy.cli.printing import Form, Row, write_rows
-from proxy.cli.when import NotATime, span, zone_named
+from proxy.when import NotATime, span, zone_named
 
 if TYPE_CHECKING:
     from proxy.settings import Settings

@@ -46,4 +46,6 @@ def group_key(connection: sa.Connection, name: str) -> sa.ColumnElement[Any]:
     The plus keeps SQLite from walking the whole session index to save itself a sort (170 ms against 1 ms).
     """
     column = calls.c[name]
+    if name == "session_id":  # a call that belongs to no named session has its own id there, which names nothing
+        return sa.case((calls.c.session_source == "none", sa.literal("")), else_=column)
     return column if connection.dialect.name == "postgresql" else sa.literal_column(f"+calls.{name}", column.type)

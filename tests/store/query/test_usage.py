@@ -24,7 +24,10 @@ def plainly(records: list[CallRecord], span: Span, by: list[str]) -> Counter[tup
     for record in records:
         if not (span.since or 0) <= record.call.started_at < (span.until or 10**18):
             continue
-        key = tuple(record.row()[GROUPS[name]] or None for name in by)
+        row = record.row()
+        if row["session_source"] == "none":
+            row["session_id"] = None  # its own call id, which names no session
+        key = tuple(row[GROUPS[name]] or None for name in by)
         found[(*key, "calls")] += 1
         found[(*key, "tokens")] += record.reading.input_tokens or 0
         found[(*key, "cost")] += record.cost.cost_nusd or 0

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, strategies as st
 
-from proxy.cli import when
-from proxy.cli.when import NotATime, Span, span, zone_named
+from proxy import when
+from proxy.when import NotATime, Span, span, zone_named
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 20, 23, 30, tzinfo=UTC)  # already the 21st in Berlin
