@@ -62,9 +62,7 @@ class ProxySettings(_Section):
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 or :: for all.")
     port: Port = Field(8383, description="Port that applications talk to; 0 picks a free one.")
-    workers: int = Field(
-        1, ge=1, le=64, description="Worker processes; one fills a CPU at some 7,000 calls a second."
-    )
+    workers: int = Field(1, ge=1, le=64, description="Worker processes; one fills a CPU at some 7,000 calls a second.")
     default_upstream: str = Field("openai", description="Where a bare /v1/… goes when its path does not decide.")
     max_request_bytes: int = Field(33_554_432, ge=1, description="Largest request body; more is answered 413.")
     max_streams: int = Field(1000, ge=1, description="Calls at one time per worker; more get 503 with Retry-After.")
