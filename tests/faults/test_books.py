@@ -154,6 +154,7 @@ def test_books(store: str, simulator: Simulator, tmp_path: Path, request: pytest
         assert outcomes["upstream_unreachable"] == made["garbage"]
         assert not outcomes.keys() & {"interrupted", "weir_fault", "timeout"}
 
+        weir.wait(lambda: sum(metric(weir.metrics(), "weir_records_committed_total").values()) == len(rows))
         text = weir.metrics()
         assert by(metric(text, "weir_calls_total"), "outcome") == outcomes
         assert sum(metric(text, "weir_records_committed_total").values()) == len(rows)
