@@ -50,7 +50,8 @@ class Decision:
     content_type: str
     content_encoding: str
     chunked: bool
-    outgoing: bytes
+    outgoing: bytes = field(repr=False)
+    """The head that goes upstream; it holds the key."""
     columns: tuple[Any, ...] = field(init=False)
     """What the record of the call says of all this, in the order of `Call` from `method` on; no session is empty."""
 

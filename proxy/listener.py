@@ -83,6 +83,7 @@ class Listener(TurnReader):
                 self._break_off(head_too_large(self.plane.max_head_bytes))
         self._ended_one = False
         self._pump()
+        self._read = b""  # an idle connection must not keep a prompt
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: so is what it asked for."""
@@ -221,11 +222,11 @@ class Listener(TurnReader):
         """Keeps the head of a request that came whole in one read, in case the next one begins with the same."""
         self._repeat = None
         size = sum(len(piece) for piece in turn.pieces)
-        head = self._read[: len(self._read) - size]
+        end = self._read.find(b"\r\n\r\n") + 4
         plain = turn.complete and turn.keep_alive and not decision.chunked and not turn.expects
-        if plain and size and head.endswith(b"\r\n\r\n") and head.count(b"\r\n\r\n") == 1:
+        if plain and size and len(self._read) == end + size:
             try:
-                self._repeat = Repeat(head, decision, self.plane.max_request_bytes)
+                self._repeat = Repeat(self._read[:end], decision, self.plane.max_request_bytes)
             except ValueError:
                 self._repeat = None
 
@@ -233,6 +234,7 @@ class Listener(TurnReader):
         """The head of the request before, with another body: nothing to parse or decide."""
         self._turn = self._serving = turn = Turn()
         turn.head_done = turn.complete = True
+        turn.method = repeat.decision.method.encode("ascii")
         turn.at = self._last_at
         turn.started_at = time.time_ns() // 1000
         turn.pieces.append(body)

@@ -73,6 +73,7 @@ def test_remembered_targets_are_bounded(decider: Decider, monkeypatch: pytest.Mo
 
 def test_a_request_does_not_show_its_headers(decider: Decider) -> None:
     assert "sk-1" not in repr(request_of(HEAD))
+    assert "sk-1" not in repr(decider.decide(request_of(HEAD)))
 
 
 @given(st.binary(max_size=1000))
